@@ -1,0 +1,51 @@
+"""The normalization that turns stored pixels into what a network reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lossgrid.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageNormalization:
+    """(x / scale - mean) / std, channel by channel.
+
+    Attributes:
+        mean: of each channel of x / scale.
+        std: of each channel of x / scale.
+        scale: the pixel value that stands for 1.
+
+    Raises:
+        UserError: if mean and std differ in length, or std or scale are not positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float = 255.0
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise UserError(
+                f"mean has {len(self.mean)} and std has {len(self.std)} values: "
+                "give one of each for every channel"
+            )
+        if not all(value > 0 for value in (*self.std, self.scale)):
+            raise UserError(
+                f"std {list(self.std)} and scale {self.scale} of the image normalization "
+                "must be positive"
+            )
+
+    def __call__(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """Normalize uint8 images of shape (n, C, H, W); the result is of type ``dtype``."""
+        mean = _per_channel(self.mean, images.device, dtype)
+        std = _per_channel(self.std, images.device, dtype)
+        return (images.to(dtype) / self.scale - mean) / std
+
+
+def _per_channel(values: Sequence[float], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)

@@ -1,0 +1,49 @@
+"""The samples of one split, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and targets of equally many samples.
+
+    Attributes:
+        inputs: a tensor, or a pytree of tensors, whose first dimension counts samples.
+        targets: likewise.
+        prepare: turns a batch of inputs, on its device, into what the model reads in a given
+            dtype, the same way every time; None: floating-point inputs are cast, no more.
+    """
+
+    inputs: Any
+    targets: Any
+    prepare: Callable[[Any, torch.dtype], Any] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return int(tree_leaves(self.inputs)[0].shape[0])
+
+    def prepared(self, inputs: Any, targets: Any, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Turn a batch as stored into what model and loss read in ``dtype``.
+
+        Shapes and devices stay; integer tensors stay as they are unless ``prepare`` turns them.
+        """
+        if self.prepare is None:
+            inputs = _cast_floats(inputs, dtype)
+        else:
+            inputs = self.prepare(inputs, dtype)
+        return inputs, _cast_floats(targets, dtype)
+
+
+def _cast_floats(tree: Any, dtype: torch.dtype) -> Any:
+    def cast(leaf: Tensor) -> Tensor:
+        return leaf.to(dtype) if leaf.is_floating_point() else leaf
+
+    return tree_map(cast, tree)
