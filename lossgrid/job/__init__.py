@@ -1,0 +1,29 @@
+"""What the user wrote: the job file as a checked, immutable value."""
+
+from __future__ import annotations
+
+from lossgrid.job.reading import read_job
+from lossgrid.job.schema import (
+    AxisSpec,
+    DirectionsSpec,
+    EvaluationSpec,
+    GridSpec,
+    Job,
+    ModelSpec,
+    RuntimeSpec,
+    SplitSpec,
+    metric_name,
+)
+
+__all__ = [
+    "AxisSpec",
+    "DirectionsSpec",
+    "EvaluationSpec",
+    "GridSpec",
+    "Job",
+    "ModelSpec",
+    "RuntimeSpec",
+    "SplitSpec",
+    "metric_name",
+    "read_job",
+]

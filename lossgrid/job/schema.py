@@ -1,0 +1,328 @@
+"""The job file's sections: their keys, defaults and the rules between keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+
+from lossgrid.job import plainyaml
+from lossgrid.job.fields import (
+    AbsolutePath,
+    AxisPoints,
+    CallableSpec,
+    Count,
+    CountOrAuto,
+    Duration,
+    FileStem,
+    Kwargs,
+    Patterns,
+    Real,
+    Seed,
+    Switch,
+    Text,
+    expected,
+    is_callable_spec,
+    is_identifier,
+    refusal,
+)
+
+_LOSSES = ("cross_entropy", "mse")
+_METRICS = ("loss", "accuracy")
+
+
+def metric_name(spec: str) -> str:
+    """The column name of a metric: `accuracy` of "accuracy", `top5` of "my.py:top5"."""
+    return spec.rpartition(":")[2].rpartition(".")[2]
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """The words that say that `name` is not one of the `known`, with the nearest of them."""
+    known = list(known)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"({hint}known here: {', '.join(known)})"
+
+
+def _known_or_callable(value: str, known: tuple[str, ...]) -> str:
+    if value not in known and not is_callable_spec(value):
+        raise expected(f'a known name or "module:callable" {unknown(value, known)}')
+    return value
+
+
+def _loss(value: str) -> str:
+    return _known_or_callable(value, _LOSSES)
+
+
+def _metric(value: str) -> str:
+    return _known_or_callable(value, _METRICS)
+
+
+def _metrics(value: list[str]) -> list[str]:
+    repeated = _first_repeated(metric_name(spec) for spec in value)
+    if not value:
+        raise expected("at least one metric")
+    if repeated:
+        raise refusal(f"two metrics are named {repeated!r}")
+    return value
+
+
+def _splits(value: object) -> object:
+    if not isinstance(value, dict) or not value:
+        raise expected("at least one split, such as test: {factory: ...}")
+    for name in value:
+        if not is_identifier(name):
+            raise refusal("is not a split name (letters, digits and underscores)", str(name))
+    return value
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+class Section(BaseModel):
+    """A mapping of the job file with a fixed set of keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(data, cls):
+            return data
+        keys = cls.model_fields
+        if not isinstance(data, dict):
+            raise expected(f"the keys {', '.join(keys)}")
+        for key in data:
+            if key not in keys:
+                raise refusal(f"unknown key {unknown(str(key), keys)}", str(key))
+        return cls._complete(data, info.context or {})
+
+    @classmethod
+    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        """`data` with those defaults that depend on other keys."""
+        return data
+
+
+class ModelSpec(Section):
+    """The network: how to build it, where its weights are, what it should score."""
+
+    factory: CallableSpec
+    kwargs: Kwargs = {}
+    checkpoint: AbsolutePath | None = None
+    recipe: CallableSpec | None = None
+    expect: dict[str, Real] = {}
+
+    @model_validator(mode="after")
+    def _check_recipe(self) -> ModelSpec:
+        if self.recipe is not None and self.checkpoint is None:
+            raise refusal("needs model.checkpoint, the file that it is to write", "recipe")
+        return self
+
+
+class SplitSpec(Section):
+    """One set of samples; `samples` of them drawn with `seed`, or all."""
+
+    factory: CallableSpec
+    kwargs: Kwargs = {}
+    samples: Count | None = None
+    seed: Seed = 0
+
+
+class DirectionsSpec(Section):
+    """What alpha and beta move the parameters along."""
+
+    kind: Literal["random", "between", "file"] = "random"
+    seed: Seed = 0
+    normalization: Literal["filter", "layer", "model", "none"]
+    ignore: list[Literal["bias", "norm"]]
+    parameters: Patterns = "*"
+    include: Literal["parameters", "state"] = "parameters"
+    checkpoints: list[AbsolutePath] = []
+    path: AbsolutePath | None = None
+
+    @classmethod
+    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        kind = data.get("kind", "random")
+        for key, owner in _KIND_OF_KEY.items():
+            if key in data and kind != owner and kind in _KIND_OF_KEY.values():
+                raise refusal(f"only applies to kind: {owner}, and this is kind: {kind}", key)
+        if kind == "random":
+            return {"normalization": "filter", "ignore": ["bias", "norm"], **data}
+        return {"normalization": "none", "ignore": [], **data}
+
+    @model_validator(mode="after")
+    def _check_file(self) -> DirectionsSpec:
+        if self.kind != "file":
+            return self
+        if self.path is None:
+            raise refusal("is required with kind: file", "path")
+        if self.normalization != "none" or self.ignore or self.parameters != "*":
+            raise refusal(
+                "a direction file is used as it is, without normalization, ignore or parameters",
+                "kind",
+            )
+        return self
+
+    def applicable(self) -> dict[str, Any]:
+        """The section's keys and values, without the keys that belong to other kinds."""
+        return {
+            key: value
+            for key, value in self.model_dump().items()
+            if _KIND_OF_KEY.get(key, self.kind) == self.kind
+        }
+
+
+_KIND_OF_KEY = {"seed": "random", "checkpoints": "between", "path": "file"}
+
+
+class AxisSpec(Section):
+    """`points` equidistant coordinates from `min` to `max`, both included."""
+
+    min: Real
+    max: Real
+    points: AxisPoints
+
+    @model_validator(mode="after")
+    def _check_range(self) -> AxisSpec:
+        if self.min > self.max or (self.min == self.max and self.points > 1):
+            raise refusal(
+                f"found {self.max:g}, expected more than min ({self.min:g}), "
+                "or the same with points: 1",
+                "max",
+            )
+        step = (self.max - self.min) / max(self.points - 1, 1)
+        if self.min < self.max and not self.min < self.min + step <= self.max:
+            raise refusal(f"{self.points} do not fit between min and max in float64", "points")
+        return self
+
+
+class GridSpec(Section):
+    """A plane of alpha by beta, or a line along alpha."""
+
+    alpha: AxisSpec
+    beta: AxisSpec | None = None
+
+
+class EvaluationSpec(Section):
+    """How one grid point is computed."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "float64"] = "float32"
+    batch_size: CountOrAuto = "auto"
+
+
+class RuntimeSpec(Section):
+    """How the ranks share the work; changes no result."""
+
+    chunk: CountOrAuto = "auto"
+    coordinator: Literal["shared", "dedicated"] = "shared"
+    writer: Literal["auto", "parallel", "coordinator"] = "auto"
+    sync_seconds: Duration = 30.0
+    share_gpus: Switch = False
+    allow_unlike_ranks: Switch = False
+
+
+class Job(Section):
+    """A whole job file, overrides applied, defaults filled in, paths absolute.
+
+    Made by `read_job` alone. Two jobs are equal when their settings are, wherever their files lie.
+    """
+
+    name: FileStem
+    output: AbsolutePath
+    model: ModelSpec
+    data: Annotated[dict[str, SplitSpec], BeforeValidator(_splits)]
+    loss: Annotated[Text, AfterValidator(_loss)] = "cross_entropy"
+    metrics: Annotated[list[Annotated[Text, AfterValidator(_metric)]], AfterValidator(_metrics)]
+    directions: DirectionsSpec = Field(default_factory=lambda: DirectionsSpec.model_validate({}))
+    grid: GridSpec
+    evaluation: EvaluationSpec = EvaluationSpec()
+    runtime: RuntimeSpec = RuntimeSpec()
+
+    _path: Path = PrivateAttr()
+
+    @classmethod
+    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        name = data.get("name", context["path"].stem)
+        classifies = data.get("loss", "cross_entropy") == "cross_entropy"
+        return {
+            "name": name,
+            "output": f"out/{name}.vtkhdf",
+            "metrics": ["loss", "accuracy"] if classifies else ["loss"],
+            **data,
+        }
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the file that the job was read from."""
+        self._path = context["path"]
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Job:
+        repeated = _first_repeated(self.columns)
+        if repeated:
+            raise refusal(f"two splits and metrics give the same column {repeated!r}", "data")
+        for name in self.model.expect:
+            if name not in self.columns:
+                raise refusal(
+                    f"no such result {unknown(name, self.columns)}", "model", "expect", name
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> Job:
+        needed = 1 if self.grid.beta is None else 2
+        found = len(self.directions.checkpoints)
+        if self.directions.kind == "between" and found != needed:
+            shape = "a line (no grid.beta)" if needed == 1 else "a plane (grid.beta is given)"
+            raise refusal(
+                f"found {found}, expected {needed} for {shape}", "directions", "checkpoints"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_output(self) -> Job:
+        inputs = {self._path, self.model.checkpoint, self.directions.path}
+        if self.output in inputs.union(self.directions.checkpoints):
+            raise refusal(f"{self.output} is an input of the job, and would be lost", "output")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The job file, absolute."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The job file's folder, where relative paths start."""
+        return self._path.parent
+
+    @property
+    def columns(self) -> list[str]:
+        """The names `<split>_<metric>` of the results, splits outermost, in the job's order."""
+        return [f"{split}_{metric_name(spec)}" for split in self.data for spec in self.metrics]
+
+    def to_yaml(self) -> str:
+        """The job as it runs, every default filled in; `read_job` gives an equal job for it."""
+        settings = self.model_dump()
+        settings["directions"] = self.directions.applicable()
+        return plainyaml.dump(settings)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and self.to_yaml() == other.to_yaml()
+
+    def __hash__(self) -> int:
+        return hash(self.to_yaml())
