@@ -1,0 +1,1 @@
+"""Who computes which grid points, when; knows nothing of networks or files."""

@@ -1,0 +1,217 @@
+"""The coordinator: hands out chunks, has results stored, and ends the job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lossgrid.engine.chunks import ChunkQueue, Points
+from lossgrid.engine.links import Hub
+from lossgrid.engine.messages import (
+    Bye,
+    Chunk,
+    Crashed,
+    Interrupted,
+    Result,
+    Stop,
+    ToCoordinator,
+    Withdraw,
+)
+from lossgrid.engine.sizing import ChunkSizer
+from lossgrid.engine.worker import Sink
+
+IN_HAND = 2
+"""Chunks a worker holds: one in work, one ahead, so that it never waits for an answer."""
+
+BATCH = 64
+"""Messages taken in before their results are stored together."""
+
+TICK_SECONDS = 0.5
+
+DISMISSAL_SECONDS = 30.0
+"""After a failure, workers that have not said bye by then are left to the abort."""
+
+
+class WorkerCrashError(Exception):
+    """A worker can't go on; the text names it, `trace` is its traceback."""
+
+    def __init__(self, sentence: str, trace: str) -> None:
+        super().__init__(sentence)
+        self.trace = trace
+
+
+class Observer(Protocol):
+    """Who wants to know how the job goes."""
+
+    def stored(self, results: list[Result]) -> None:
+        """These results are in the file."""
+
+    def tick(self) -> None:
+        """Called at least every half second or so while the job runs."""
+
+
+@dataclass
+class _Desk:
+    """What the coordinator knows of one worker."""
+
+    chunks: dict[int, Points] = field(default_factory=dict)
+    gone: bool = False
+
+
+class Coordinator:
+    """Runs the job: at any time every worker has a chunk in work and one ahead.
+
+    When nothing is left to hand out, chunks that a slower worker has not begun are withdrawn and
+    given to idle ones. Values are deterministic, so that a point computed twice is harmless.
+
+    Args:
+        hub: links to all workers.
+        queue: the points to compute.
+        sizer: the size of a chunk.
+        sink: stores results; results that a worker has stored itself come without values.
+        observer: told of progress.
+        stopping: whether a signal asked rank 0 to stop.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        queue: ChunkQueue,
+        sizer: ChunkSizer,
+        sink: Sink,
+        observer: Observer,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._hub = hub
+        self._queue = queue
+        self._sizer = sizer
+        self._sink = sink
+        self._observer = observer
+        self._signalled = stopping
+        self._desks = {rank: _Desk() for rank in hub.ranks}
+        self._numbers = 0
+        self._stopping = False
+
+    def run(self) -> bool:
+        """Work until every point is stored or a signal stops the job.
+
+        Returns: whether the job was left unfinished.
+
+        Raises:
+            WorkerCrashError: a worker could not go on; all others have been stopped.
+            OSError: results could not be stored; all workers have been stopped.
+        """
+        try:
+            self._work()
+        except BaseException:
+            self._dismiss()
+            raise
+        self._hub.flush()
+        return self._queue.remaining > 0 or any(desk.chunks for desk in self._desks.values())
+
+    def _work(self) -> None:
+        for rank in self._desks:
+            self._supply(rank)
+        self._stop_if_finished()
+        last_tick = 0.0
+        while not self._all_gone():
+            self._store(self._gather())
+            if self._signalled():
+                self._stop()
+            if time.monotonic() - last_tick >= TICK_SECONDS:
+                last_tick = time.monotonic()
+                self._observer.tick()
+
+    def _dismiss(self) -> None:
+        """Stop everybody after a failure; what still arrives can't be stored and is dropped."""
+        self._stop()
+        deadline = time.monotonic() + DISMISSAL_SECONDS
+        while not self._all_gone() and time.monotonic() < deadline:
+            heard = self._hub.receive(TICK_SECONDS)
+            if heard is not None and isinstance(heard[1], Bye):
+                self._desks[heard[0]].gone = True
+
+    def _all_gone(self) -> bool:
+        return all(desk.gone for desk in self._desks.values())
+
+    def _gather(self) -> list[Result]:
+        """Take in what has been said; results are returned, the rest is acted upon."""
+        results: list[Result] = []
+        heard = self._hub.receive(TICK_SECONDS)
+        while heard is not None:
+            rank, message = heard
+            if isinstance(message, Result):
+                results.append(message)
+            else:
+                self._note(rank, message)
+            heard = self._hub.receive(0.0) if len(results) < BATCH else None
+        return results
+
+    def _note(self, rank: int, message: ToCoordinator) -> None:
+        if isinstance(message, Interrupted):
+            self._stop()
+        elif isinstance(message, Bye):
+            self._desks[rank].gone = True
+        elif isinstance(message, Crashed):
+            raise WorkerCrashError(f"rank {rank} can't go on: {message.report}", message.trace)
+
+    def _store(self, results: list[Result]) -> None:
+        """Have results stored, then give their workers something new."""
+        fresh = [result for result in results if self._is_awaited(result)]
+        if fresh:
+            self._sink.write(fresh)
+            self._observer.stored(fresh)
+        for result in fresh:
+            chunks = self._desks[result.rank].chunks
+            if result.points.size == chunks[result.chunk].size:
+                del chunks[result.chunk]
+            self._sizer.record(result.rank, result.points.size, float(result.seconds.sum()))
+        for result in results:
+            self._supply(result.rank)
+        self._stop_if_finished()
+
+    def _is_awaited(self, result: Result) -> bool:
+        """False for a chunk that was withdrawn too late: somebody else computes it as well."""
+        return result.chunk in self._desks[result.rank].chunks
+
+    def _supply(self, rank: int) -> None:
+        """Give a worker chunks until it has one in work and one ahead."""
+        desk = self._desks[rank]
+        while not self._stopping and len(desk.chunks) < IN_HAND:
+            points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
+            if not points.size:
+                if desk.chunks:
+                    return
+                points = self._taken_back()
+                if not points.size:
+                    return
+            self._numbers += 1
+            desk.chunks[self._numbers] = points
+            self._hub.send(rank, Chunk(self._numbers, points))
+
+    def _taken_back(self) -> Points:
+        """The chunk that would be begun last, withdrawn from its worker; empty if there is none."""
+        waiting = {
+            rank: self._sizer.estimate(rank, next(iter(desk.chunks.values())).size)
+            for rank, desk in self._desks.items()
+            if len(desk.chunks) == IN_HAND
+        }
+        if not waiting:
+            return self._queue.take(0)
+        rank = max(waiting, key=lambda rank: waiting[rank])
+        number, points = self._desks[rank].chunks.popitem()
+        self._hub.send(rank, Withdraw(number))
+        return points
+
+    def _stop_if_finished(self) -> None:
+        if not self._queue.remaining and not any(desk.chunks for desk in self._desks.values()):
+            self._stop()
+
+    def _stop(self) -> None:
+        """Hand out nothing more; every worker finishes its point and says bye."""
+        if not self._stopping:
+            self._stopping = True
+            for rank in self._desks:
+                self._hub.send(rank, Stop())

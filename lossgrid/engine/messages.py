@@ -1,0 +1,66 @@
+"""What coordinator and workers say to each other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.engine.chunks import Points
+
+DONE, FAILED = 1, 2
+"""Status of a computed point; 0 is a point that is still pending, 3 an interpolated one."""
+
+
+class Chunk(NamedTuple):
+    """Coordinator to worker: compute these points after what you have."""
+
+    number: int
+    points: Points
+
+
+class Withdraw(NamedTuple):
+    """Coordinator to worker: leave this chunk alone unless you have begun it."""
+
+    number: int
+
+
+class Stop(NamedTuple):
+    """Coordinator to worker: finish the point in hand, send what is done, then Bye."""
+
+
+class Result(NamedTuple):
+    """Worker to coordinator: points of a chunk, computed.
+
+    `points` may be fewer than the chunk held (a stop came between). `values` is float64 of shape
+    (n, columns), or None where the worker has stored them itself. `status` (uint8), `seconds`
+    (float32) have shape (n,); `errors` holds one (point, message) for each failed point.
+    """
+
+    rank: int
+    chunk: int
+    points: Points
+    values: NDArray[np.float64] | None
+    status: NDArray[np.uint8]
+    seconds: NDArray[np.float32]
+    errors: list[tuple[int, str]]
+
+
+class Interrupted(NamedTuple):
+    """Worker to coordinator: a signal asked me to stop, so stop everybody."""
+
+
+class Crashed(NamedTuple):
+    """Worker to coordinator: I can't go on; `report` is one sentence, `trace` the traceback."""
+
+    report: str
+    trace: str
+
+
+class Bye(NamedTuple):
+    """Worker to coordinator: you have all I did; nothing more will come."""
+
+
+ToWorker = Chunk | Withdraw | Stop
+ToCoordinator = Result | Interrupted | Crashed | Bye

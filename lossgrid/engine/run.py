@@ -1,0 +1,66 @@
+"""One rank's part of a job: coordinate, compute, or both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.engine.chunks import ChunkQueue
+from lossgrid.engine.coordinator import Coordinator, Observer
+from lossgrid.engine.links import Hub, MpiLink, QueueLink
+from lossgrid.engine.sizing import ChunkSizer
+from lossgrid.engine.worker import Evaluator, Sink, Worker
+from lossgrid.engine.world import World
+
+
+def coordinate(
+    world: World,
+    evaluator: Evaluator | None,
+    shape: tuple[int, int],
+    pending: NDArray[np.bool_],
+    chunk: int | None,
+    sink: Sink,
+    observer: Observer,
+    stopping: Callable[[], bool],
+    points_per_pass: int = 1,
+) -> bool:
+    """Rank 0: hand out the pending points and have them stored, until all are done.
+
+    The main thread speaks MPI and HDF5; rank 0's own share is computed on a thread beside it.
+
+    Args:
+        world: the ranks.
+        evaluator: rank 0's own; None if rank 0 only coordinates.
+        shape: (ny, nx) of the grid; a line is (1, nx).
+        pending: bool, shape (ny * nx,).
+        chunk: points a chunk; None for guided sizes.
+        sink, observer, stopping: see `Coordinator`.
+        points_per_pass: granule of a chunk.
+
+    Returns: whether the job was left unfinished (a signal).
+    """
+    local = QueueLink() if evaluator is not None else None
+    hub = Hub(world.comm, local)
+    sizer = ChunkSizer(len(hub.ranks), chunk, points_per_pass)
+    queue = ChunkQueue(shape, pending)
+    thread = None
+    if local is not None and evaluator is not None:
+        thread = threading.Thread(
+            target=Worker(0, local, evaluator).run, name="evaluate", daemon=True
+        )
+        thread.start()
+    unfinished = Coordinator(hub, queue, sizer, sink, observer, stopping).run()
+    if thread is not None:
+        thread.join()
+    return unfinished
+
+
+def work(
+    world: World, evaluator: Evaluator, sink: Sink | None, stopping: Callable[[], bool]
+) -> None:
+    """Every other rank: compute chunks until rank 0 says stop."""
+    assert world.comm is not None
+    Worker(world.rank, MpiLink(world.comm), evaluator, stopping, sink).run()

@@ -1,0 +1,161 @@
+"""A worker: computes the chunks it is given until it is told to stop."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.engine.chunks import Points
+from lossgrid.engine.links import Link
+from lossgrid.engine.messages import (
+    DONE,
+    FAILED,
+    Bye,
+    Chunk,
+    Crashed,
+    Interrupted,
+    Result,
+    Stop,
+    Withdraw,
+)
+
+LISTEN_SECONDS = 0.2
+"""An idle worker looks this often whether a signal has come."""
+
+
+class Evaluator(Protocol):
+    """What turns grid points into values; the engine needs no more than this."""
+
+    columns: tuple[str, ...]
+    points_per_pass: int
+
+    def __call__(self, points: Points) -> NDArray[np.float64]:
+        """Values of at most `points_per_pass` points: float64, shape (n, len(columns))."""
+
+
+class Sink(Protocol):
+    """Where results are stored."""
+
+    def write(self, results: list[Result]) -> None:
+        """Store all of them such that a kill right afterwards loses none."""
+
+
+class Worker:
+    """Computes chunks in the order given, one pass of points at a time.
+
+    Args:
+        rank: of this worker, for the record.
+        link: to the coordinator.
+        evaluate: values of points; an exception marks a point as failed.
+        stopping: whether a signal asked this rank to stop.
+        sink: where this rank stores its own results; None if the coordinator writes.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        link: Link,
+        evaluate: Evaluator,
+        stopping: Callable[[], bool] = lambda: False,
+        sink: Sink | None = None,
+    ) -> None:
+        self._rank = rank
+        self._link = link
+        self._evaluate = evaluate
+        self._signalled = stopping
+        self._sink = sink
+        self._chunks: deque[Chunk] = deque()
+        self._stopped = False
+        self._told = False
+
+    def run(self) -> None:
+        """Work until the coordinator says stop; report a crash to it instead of dying alone."""
+        try:
+            while True:
+                self._listen(0.0 if self._chunks else LISTEN_SECONDS)
+                if self._stopped:
+                    break
+                if self._chunks:
+                    self._compute(self._chunks.popleft())
+        except BaseException as error:
+            report = f"{type(error).__name__}: {error}"
+            self._link.send(Crashed(report, traceback.format_exc()))
+        self._link.send(Bye())
+
+    def _listen(self, seconds: float) -> None:
+        """Take in what the coordinator has said, waiting at most `seconds` for the first of it."""
+        if self._signalled() and not self._told:
+            self._told = True
+            self._link.send(Interrupted())
+        while (message := self._link.receive(seconds)) is not None:
+            seconds = 0.0
+            if isinstance(message, Chunk):
+                self._chunks.append(message)
+            elif isinstance(message, Withdraw):
+                kept = (chunk for chunk in self._chunks if chunk.number != message.number)
+                self._chunks = deque(kept)
+            elif isinstance(message, Stop):
+                self._stopped = True
+
+    def _compute(self, chunk: Chunk) -> None:
+        """Compute a chunk and send it; after a stop, as much of it as is done."""
+        size, width = chunk.points.size, self._evaluate.points_per_pass
+        result = _blank(self._rank, chunk, len(self._evaluate.columns))
+        for begin in range(0, size, width):
+            if begin:
+                self._listen(0.0)
+                if self._stopped:
+                    result = _cut(result, begin)
+                    break
+            self._one_pass(result, slice(begin, min(begin + width, size)))
+        if self._sink is not None:
+            self._sink.write([result])
+            result = result._replace(values=None)
+        self._link.send(result)
+
+    def _one_pass(self, result: Result, part: slice) -> None:
+        """Fill in a part of a result; when it fails as a whole, point by point."""
+        assert result.values is not None
+        points = result.points[part]
+        began = time.perf_counter()
+        try:
+            result.values[part] = self._evaluate(points)
+            result.status[part] = DONE
+        except Exception as error:
+            if points.size > 1:
+                for one in range(part.start, part.stop):
+                    self._one_pass(result, slice(one, one + 1))
+                return
+            result.status[part] = FAILED
+            result.errors.append((int(points[0]), f"{type(error).__name__}: {error}"))
+        result.seconds[part] = (time.perf_counter() - began) / points.size
+
+
+def _blank(rank: int, chunk: Chunk, columns: int) -> Result:
+    size = chunk.points.size
+    return Result(
+        rank,
+        chunk.number,
+        chunk.points,
+        np.full((size, columns), np.nan),
+        np.empty(size, np.uint8),
+        np.empty(size, np.float32),
+        [],
+    )
+
+
+def _cut(result: Result, size: int) -> Result:
+    """The first `size` points of a result."""
+    assert result.values is not None
+    return result._replace(
+        points=result.points[:size],
+        values=result.values[:size],
+        status=result.status[:size],
+        seconds=result.seconds[:size],
+    )

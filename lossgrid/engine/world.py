@@ -1,0 +1,127 @@
+"""The ranks of this run: how many there are, where they sit, and what each may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossgrid.engine.backoff import Backoff
+from lossgrid.errors import UserError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+LAUNCHERS = {
+    "OMPI_COMM_WORLD_SIZE": "Open MPI's mpirun",
+    "PMI_SIZE": "MPICH's mpirun or srun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+"""Environment variables in which a launcher says how many ranks it started."""
+
+SET_UP_TAG = 2
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank and size of this process, its neighbours on the node, its share of the cores."""
+
+    comm: MPI.Comm | None
+    rank: int
+    size: int
+    host: str
+    local_rank: int
+    local_size: int
+    cores: int
+
+    def broadcast(self, message: Any) -> Any:
+        """What rank 0 says, on every rank; waiting costs no CPU."""
+        if self.comm is None:
+            return message
+        if self.rank == 0:
+            requests = [
+                self.comm.isend(message, dest=rank, tag=SET_UP_TAG) for rank in range(1, self.size)
+            ]
+            _wait(lambda: all(request.Test() for request in requests))
+            return message
+        _wait(lambda: self.comm.iprobe(source=0, tag=SET_UP_TAG))  # type: ignore[union-attr]
+        return self.comm.recv(source=0, tag=SET_UP_TAG)
+
+    def gather(self, message: Any) -> list[Any]:
+        """What every rank says, in rank order, on rank 0 (empty elsewhere); costs no CPU."""
+        if self.comm is None:
+            return [message]
+        if self.rank != 0:
+            self.comm.send(message, dest=0, tag=SET_UP_TAG)
+            return []
+        heard = [message]
+        for rank in range(1, self.size):
+            _wait(lambda rank=rank: self.comm.iprobe(source=rank, tag=SET_UP_TAG))  # type: ignore
+            heard.append(self.comm.recv(source=rank, tag=SET_UP_TAG))
+        return heard
+
+    def abort(self, status: int) -> None:
+        """End every rank at once: one that dies alone would leave the others waiting."""
+        if self.comm is not None and self.size > 1:
+            self.comm.Abort(status)
+
+
+def _wait(happened: Callable[[], bool]) -> None:
+    backoff = Backoff()
+    while not happened():
+        backoff.sleep()
+
+
+def start() -> World:
+    """Join the other ranks, if a launcher started any; without one, MPI is not touched.
+
+    Raises:
+        UserError: a launcher started several ranks, but they don't find each other.
+    """
+    launched = {name: size for name in LAUNCHERS if (size := _number(name)) is not None}
+    if not launched:
+        return _alone()
+    name, expected = max(launched.items(), key=lambda item: item[1])
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if expected == 1:
+            return _alone()
+        raise UserError(
+            f"{LAUNCHERS[name]} started {expected} ranks, but mpi4py does not load ({error}); "
+            "install it with 'pip install mpi4py' beside the MPI that mpirun belongs to"
+        ) from error
+    comm = MPI.COMM_WORLD.Dup()
+    if comm.size == 1 and expected > 1:
+        library = MPI.Get_library_version().splitlines()[0].strip("\0 ")
+        raise UserError(
+            f"{LAUNCHERS[name]} started {expected} ranks ({name}={expected}), but each is a world "
+            f"of its own: mpi4py uses another MPI ({library}); take that MPI's mpirun, or the "
+            "srun --mpi= plug-in that it speaks ('lossgrid doctor' shows what there is)"
+        )
+    return _joined(comm)
+
+
+def _number(name: str) -> int | None:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() else None
+
+
+def _alone() -> World:
+    return World(None, 0, 1, os.uname().nodename, 0, 1, len(os.sched_getaffinity(0)))
+
+
+def _joined(comm: MPI.Comm) -> World:
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    # A launcher may bind each rank to a core of its own or all of them to all cores.
+    together = set().union(*node.allgather(os.sched_getaffinity(0)))
+    cores = max(1, len(together) // node.size)
+    world = World(comm, comm.rank, comm.size, MPI.Get_processor_name(), node.rank, node.size, cores)
+    node.Free()
+    return world

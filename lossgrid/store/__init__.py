@@ -1,0 +1,1 @@
+"""The results file: one HDF5 file that is a VTKHDF image, with the science beside it."""

@@ -1,0 +1,136 @@
+"""Making a new results file, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from lossgrid.errors import UserError
+from lossgrid.store import layout
+from lossgrid.store.disk import fsync, reason
+
+Direction = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a new results file holds before anything is computed.
+
+    Args:
+        alpha: coordinates of the columns, float64, shape (nx,).
+        beta: coordinates of the rows, float64, shape (ny,); None for a line.
+        columns: names of the value arrays, `<split>_<metric>`.
+        directions: `x` (and `y`), each one float32 array a parameter, by its name.
+        geometry: attributes of the directions (norms, cosine).
+        attributes: attributes of the file (job, fingerprint, versions, plan, created).
+    """
+
+    alpha: NDArray[np.float64]
+    beta: NDArray[np.float64] | None
+    columns: tuple[str, ...]
+    directions: Mapping[str, Direction]
+    geometry: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx) of a plane, (nx,) of a line."""
+        return (self.alpha.size,) if self.beta is None else (self.beta.size, self.alpha.size)
+
+
+def create(path: Path, contents: Contents) -> None:
+    """Write a new results file, replacing any old one only when the new one is complete and synced.
+
+    Raises:
+        UserError: it can't be written (permissions, disk full).
+    """
+    import h5py
+
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with h5py.File(fresh, "w", libver=("earliest", "v108")) as file:
+            _write_image(file, contents)
+            _write_science(file, contents)
+        fsync(fresh)
+        os.replace(fresh, path)
+        fsync(path.parent)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise UserError(f"{path}: can't create the results file: {reason(error)}") from error
+
+
+def _write_image(file: Any, contents: Contents) -> None:
+    """The part that VTK reads; a line is an image of one row."""
+    image = file.create_group(layout.VTK)
+    axes = [contents.alpha] if contents.beta is None else [contents.alpha, contents.beta]
+    starts = [float(axis[0]) for axis in axes]
+    steps = [_spacing(axis) for axis in axes]
+    extent = [bound for axis in axes for bound in (0, axis.size - 1)]
+    missing = 3 - len(axes)
+    image.attrs["Version"] = np.array([1, 0], np.int64)
+    image.attrs["Type"] = np.bytes_(b"ImageData")
+    image.attrs["WholeExtent"] = np.array(extent + [0, 0] * missing, np.int64)
+    image.attrs["Origin"] = np.array(starts + [0.0] * missing)
+    image.attrs["Spacing"] = np.array(steps + [1.0] * missing)
+    image.attrs["Direction"] = np.eye(3).ravel()
+    file.create_group(layout.POINT_DATA)
+    for column in contents.columns:
+        _allocate(file, layout.value_dataset(column), contents.shape, np.float64, np.nan)
+
+
+def _spacing(axis: NDArray[np.float64]) -> float:
+    return float(axis[-1] - axis[0]) / (axis.size - 1) if axis.size > 1 else 1.0
+
+
+def _write_science(file: Any, contents: Contents) -> None:
+    science = file.create_group(layout.SCIENCE)
+    science.attrs["format"] = layout.FORMAT
+    science.attrs["complete"] = np.uint8(0)
+    for name, text in contents.attributes.items():
+        _write_text(science, name, text)
+    file.create_dataset(layout.ALPHA, data=contents.alpha)
+    if contents.beta is not None:
+        file.create_dataset(layout.BETA, data=contents.beta)
+    _allocate(file, layout.STATUS, contents.shape, np.uint8, layout.PENDING)
+    for name, (kind, fill) in layout.POINT_RECORDS.items():
+        _allocate(file, name, contents.shape, kind, fill)
+    empty = np.array((-1, b""), layout.ERROR_RECORD)
+    _allocate(file, layout.ERRORS, (layout.ERROR_ROWS,), layout.ERROR_RECORD, empty)
+    _allocate(file, layout.ERRORS_OVERFLOW, (1,), np.int64, 0)
+    directions = file.create_group(layout.DIRECTIONS)
+    directions.attrs.update(contents.geometry)
+    for axis, direction in contents.directions.items():
+        group = directions.create_group(axis)
+        for name, values in direction.items():
+            group.create_dataset(name, data=np.asarray(values, np.float32))
+
+
+def _write_text(group: Any, name: str, text: str) -> None:
+    """An attribute holds at most 64 KiB; a longer text is cut nowhere but stored as a dataset."""
+    if len(text.encode()) < 60_000:
+        group.attrs[name] = text
+    else:
+        group.create_dataset(name, data=text)
+
+
+def _allocate(
+    file: Any, name: str, shape: tuple[int, ...], kind: DTypeLike, fill: ArrayLike
+) -> None:
+    """A contiguous dataset whose place on disk is taken and filled now."""
+    from h5py import h5d, h5p, h5s, h5t
+
+    properties = h5p.create(h5p.DATASET_CREATE)
+    properties.set_layout(h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5d.FILL_TIME_ALLOC)
+    properties.set_fill_value(np.array(fill, kind))
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    space = h5s.create_simple(shape)
+    h5d.create(file.id, name.encode(), h5t.py_create(np.dtype(kind)), space, properties, links)

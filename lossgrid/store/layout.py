@@ -1,0 +1,39 @@
+"""Names and types of everything in a results file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+FORMAT = 1
+
+VTK = "VTKHDF"
+POINT_DATA = "VTKHDF/PointData"
+SCIENCE = "lossgrid"
+ALPHA = "lossgrid/alpha"
+BETA = "lossgrid/beta"
+STATUS = "lossgrid/status"
+DIRECTIONS = "lossgrid/directions"
+ERRORS = "lossgrid/errors"
+ERRORS_OVERFLOW = "lossgrid/errors_overflow"
+
+PENDING, DONE, FAILED, INTERPOLATED = 0, 1, 2, 3
+
+POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
+    "lossgrid/points/rank": (np.int32, -1),  # who computed the point
+    "lossgrid/points/seconds": (np.float32, np.nan),  # how long it took there
+    "lossgrid/points/attempt": (np.uint8, 0),  # how often it was tried, over all runs
+    "lossgrid/points/epoch": (np.uint8, 0),  # which evaluation plan it was computed with
+}
+"""What is recorded of each point beside its values: dataset -> (type, value while pending)."""
+
+ERROR_ROWS = 1000
+ERROR_RECORD = np.dtype([("point", np.int64), ("message", "S240")])
+"""`point` is the flat index, -1 in unused rows; `message` is UTF-8, cut to fit."""
+
+
+def value_dataset(column: str) -> str:
+    """Path of the values of a column such as `test_loss`."""
+    return f"{POINT_DATA}/{column}"
