@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def _read_npz(path: Path, names: Sequence[str]) -> list[Any]:
 def _read_hdf5(path: Path, names: Sequence[str]) -> list[Any]:
     import h5py
 
-    if not path.exists():
+    if not os.path.exists(path):
         raise _missing(path)
     try:
         with h5py.File(path, "r") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,9 +48,9 @@ def cifar10(
     """
     folder = Path(path)
     names = TRAIN_BATCHES if train else TEST_BATCHES
-    if (folder / names[0]).exists():
+    if os.path.exists(folder / names[0]):
         batches = [_read_python(folder / name) for name in names]
-    elif (folder / f"{names[0]}.bin").exists():
+    elif os.path.exists(folder / f"{names[0]}.bin"):
         batches = [_read_binary(folder / f"{name}.bin") for name in names]
     else:
         raise UserError(

@@ -1,0 +1,19 @@
+"""The problem that a job poses: a trained model, its data, its loss."""
+
+from __future__ import annotations
+
+from lossgrid.problem.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from lossgrid.problem.factory import inside, load_callable
+from lossgrid.problem.problem import Problem, load_problem
+from lossgrid.problem.recipe import prepare_checkpoint
+
+__all__ = [
+    "Problem",
+    "inside",
+    "load_callable",
+    "load_checkpoint",
+    "load_problem",
+    "prepare_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
+]

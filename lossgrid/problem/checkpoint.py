@@ -1,0 +1,153 @@
+"""Checkpoint files: state_dicts on disk."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossgrid.errors import UserError
+from lossgrid.problem.factory import summary
+
+State = Mapping[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read the state_dict that a checkpoint file holds, onto the CPU.
+
+    A file of ``torch.save`` holds a state_dict, or a dictionary with one under "state_dict";
+    a .safetensors file holds its tensors. Names that all begin with "module.", as
+    DataParallel writes them, lose it. Nothing in the file is executed.
+
+    Raises:
+        UserError: if the file is missing, cut short or something else, or if the safetensors
+            package is needed and not installed.
+    """
+    content = _content(path)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content or not all(map(_is_entry, content.items())):
+        raise UserError(
+            f"checkpoint {path} holds {_kind(content)}, not a state_dict nor one under "
+            "'state_dict': save it with torch.save(model.state_dict(), path)"
+        )
+    prefix = "module." if all(name.startswith("module.") for name in content) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+
+
+def save_checkpoint(state: State, path: Path) -> None:
+    """Write a state_dict so that ``path`` holds all of it or does not change, whatever happens.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise UserError(
+            f"checkpoint {path} cannot be written ({summary(error)}): "
+            "free some space, or name a folder that you may write to"
+        ) from error
+
+
+def load_checkpoint(model: nn.Module, path: Path) -> None:
+    """Copy a checkpoint's weights into the model.
+
+    BatchNorm's batch counters may be absent, since eval mode does not use them and older
+    checkpoints do not have them.
+
+    Raises:
+        UserError: if the file cannot be read, does not fit the model (with the names and shapes
+            that differ), or holds weights that are not finite.
+    """
+    state = read_checkpoint(path)
+    _check_fit(state, model, path)
+    model.load_state_dict(state, strict=False)  # only batch counters can be absent by now
+    check_finite(model, f"checkpoint {path}")
+
+
+def _check_fit(state: State, model: nn.Module, path: Path) -> None:
+    expected: dict[str, Tensor] = model.state_dict()
+    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in expected]
+    shapes = [
+        f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
+        for name, tensor in state.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    found = [f"{kind}: {_some(items)}" for kind, items in faults.items() if items]
+    if found:
+        raise UserError(
+            f"checkpoint {path} does not fit the model ({'; '.join(found)}): "
+            "check model.factory, model.kwargs and the checkpoint"
+        )
+
+
+def check_finite(model: nn.Module, source: str) -> None:
+    """Check that no weight is NaN or infinite and no buffer NaN.
+
+    Infinite buffers are allowed: attention masks are made of them.
+
+    Raises:
+        UserError: naming the first such parameter or buffer, and ``source``.
+    """
+    bad = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    bad += [name for name, buffer in model.named_buffers() if buffer.isnan().any()]
+    if bad:
+        raise UserError(
+            f"{source} has weights that are not finite ({_some(bad)}): its training diverged; "
+            "use an earlier checkpoint"
+        )
+
+
+def _content(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return importlib.import_module("safetensors.torch").load_file(path, device="cpu")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"checkpoint {path} does not exist: correct its path in the job file"
+        ) from None
+    except ImportError as error:
+        raise UserError(
+            f"checkpoint {path} needs the safetensors package: pip install safetensors"
+        ) from error
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(
+            f"checkpoint {path} cannot be read ({summary(error)}): it may have been cut short, or "
+            "hold more than tensors; copy it again, or save it with "
+            "torch.save(model.state_dict(), path)"
+        ) from error
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _kind(content: object) -> str:
+    if isinstance(content, Mapping):
+        return f"a dictionary with the keys {_some(map(repr, content))}"
+    return f"an object of type {type(content).__name__}"
+
+
+def _some(items: Iterable[str], most: int = 5) -> str:
+    """List up to ``most`` items, and count the rest."""
+    items = list(items)
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "") if items else "none"

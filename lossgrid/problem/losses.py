@@ -1,0 +1,85 @@
+"""Losses and metrics, one value a sample.
+
+Each maps outputs and targets of n samples to a tensor of shape (n,). A sample's value is the mean
+over any further dimensions of the targets (the tokens of a text, the pixels of a map).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossgrid.errors import UserError
+from lossgrid.job import metric_name
+from lossgrid.problem.factory import load_callable
+
+PerSample = Callable[[Any, Any], Tensor]
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(outputs)[target], as `torch.nn.functional.cross_entropy` defines it.
+
+    Args:
+        outputs: logits (n, classes, ...).
+        targets: class indices (n, ...), or class probabilities of the outputs' shape.
+    """
+    return _mean_per_sample(F.cross_entropy(outputs, targets, reduction="none"))
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean of (output - target)^2.
+
+    Args:
+        outputs: of shape (n, ...).
+        targets: of the same shape.
+
+    Raises:
+        UserError: if the shapes differ, which would broadcast silently.
+    """
+    if outputs.shape != targets.shape:
+        raise UserError(
+            f"mse needs outputs and targets of one shape, not {tuple(outputs.shape)} and "
+            f"{tuple(targets.shape)}: reshape the targets or the model's outputs"
+        )
+    return _mean_per_sample((outputs - targets).square())
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """1 where the class with the largest output is the target, else 0, in the outputs' dtype.
+
+    Args:
+        outputs: of shape (n, classes, ...).
+        targets: class indices (n, ...).
+    """
+    return _mean_per_sample((outputs.argmax(dim=1) == targets).to(outputs.dtype))
+
+
+_KNOWN: dict[str, PerSample] = {"cross_entropy": cross_entropy, "mse": mse, "accuracy": accuracy}
+
+
+def load_loss(name: str, folder: Path) -> PerSample:
+    """Return the loss or metric that a job names, by lossgrid's name or by "module:callable".
+
+    Raises:
+        UserError: if the callable cannot be imported.
+    """
+    return load_callable(name, folder) if ":" in name else _KNOWN[name]
+
+
+def load_metrics(names: list[str], loss: PerSample, folder: Path) -> dict[str, PerSample]:
+    """Return the metrics that a job names, by `metric_name`; "loss" is ``loss`` itself.
+
+    Raises:
+        UserError: if a callable cannot be imported.
+    """
+    return {
+        metric_name(name): loss if name == "loss" else load_loss(name, folder) for name in names
+    }
+
+
+def _mean_per_sample(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(dim=1) if values.dim() > 1 else values

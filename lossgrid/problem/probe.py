@@ -1,0 +1,74 @@
+"""A trial of model, data, loss and metrics on two samples, before the long run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from lossgrid.data import Split
+from lossgrid.errors import UserError
+from lossgrid.problem.factory import seeded, user_errors
+from lossgrid.problem.losses import PerSample, cross_entropy
+
+
+def probe(
+    model: nn.Module, name: str, split: Split, loss: PerSample, metrics: Mapping[str, PerSample]
+) -> None:
+    """Evaluate loss and metrics on the first two samples of split ``name``.
+
+    The data are prepared in the dtype of the model's weights.
+
+    Raises:
+        UserError: if model, loss or a metric raise, if one of the latter does not return one
+            value a sample, or if cross_entropy meets labels that are none of the classes.
+    """
+    key = f"data.{name}"
+    samples = min(len(split), 2)
+    inputs, targets = (
+        tree_map(lambda leaf: leaf[:samples], tree) for tree in (split.inputs, split.targets)
+    )
+    with torch.no_grad(), seeded():
+        with user_errors(f"{key}: preparing a batch"):
+            inputs, targets = split.prepared(inputs, targets, _dtype(model))
+        with user_errors(f"{key}: the model, given inputs {_shapes(inputs)},"):
+            outputs = model(inputs)
+        if loss is cross_entropy:
+            with user_errors(f"{key}: checking the labels"):
+                _check_labels(outputs, split.targets)
+        for title, function in {"loss": loss, **metrics}.items():
+            with user_errors(f"{key}: {title}, given outputs {_shapes(outputs)},"):
+                values = function(outputs, targets)
+            if not isinstance(values, Tensor) or values.shape != (samples,):
+                raise UserError(
+                    f"{key}: {title} returned {_shapes(values)} for {samples} samples; it must "
+                    f"return one value a sample, of shape ({samples},): do not average"
+                )
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    weights = (weight for weight in model.parameters() if weight.is_floating_point())
+    return next(weights, torch.empty(0)).dtype
+
+
+def _check_labels(outputs: Tensor, targets: Tensor) -> None:
+    """Check that integer targets are classes, since a GPU would fail on others much later."""
+    if targets.is_floating_point():
+        return  # class probabilities
+    classes = outputs.shape[1]
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= classes:
+        raise UserError(
+            f"they go from {low} to {high}, but the model has {classes} classes "
+            f"(0 to {classes - 1}): correct the labels or the model's number of classes"
+        )
+
+
+def _shapes(tree: Any) -> str:
+    def shape(leaf: Any) -> str:
+        return str(tuple(leaf.shape)) if isinstance(leaf, Tensor) else type(leaf).__name__
+
+    return str(tree_map(shape, tree)).replace("'", "")

@@ -1,0 +1,83 @@
+"""The problem as every later layer sees it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from lossgrid.data import Split
+from lossgrid.errors import UserError
+from lossgrid.job import Job, ModelSpec
+from lossgrid.problem.checkpoint import check_finite, load_checkpoint
+from lossgrid.problem.factory import call, user_errors
+from lossgrid.problem.losses import PerSample, load_loss, load_metrics
+from lossgrid.problem.probe import probe
+from lossgrid.problem.splits import load_split
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A trained model, its data and its loss.
+
+    Attributes:
+        build_model: returns a new, independent module at each call, in eval mode, with the
+            checkpoint's weights, on the CPU.
+        splits: by name, in the job's order, cut to the samples that the job asks for.
+        loss: maps outputs and targets of n samples to losses (n,).
+        metrics: by name, in the job's order; likewise. "loss" among them is ``loss`` itself.
+    """
+
+    build_model: Callable[[], nn.Module]
+    splits: dict[str, Split]
+    loss: PerSample
+    metrics: dict[str, PerSample]
+
+
+def load_problem(job: Job) -> Problem:
+    """Load what the job names, and try it on two samples of each split.
+
+    Raises:
+        UserError: if a part cannot be loaded, or the parts do not fit together.
+    """
+    model = _load_model(job.model, job.folder)
+    splits = {name: load_split(name, spec, job.folder) for name, spec in job.data.items()}
+    loss = load_loss(job.loss, job.folder)
+    metrics = load_metrics(list(job.metrics), loss, job.folder)
+
+    def build_model() -> nn.Module:
+        # A copy, not the factory again: that may return one object every time.
+        return copy.deepcopy(model)
+
+    with user_errors("model: copying it"):
+        trial = build_model()
+    for name, split in splits.items():
+        probe(trial, name, split, loss, metrics)
+    return Problem(build_model, splits, loss, metrics)
+
+
+def make_model(spec: ModelSpec, folder: Path) -> nn.Module:
+    """Call the model's factory, all generators seeded with 0.
+
+    Raises:
+        UserError: if the factory fails or returns something that is not a module.
+    """
+    model = call("model.factory", spec.factory, folder, **spec.kwargs)
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"model.factory {spec.factory!r} returned {type(model).__name__}: "
+            "it must return a torch.nn.Module"
+        )
+    return model
+
+
+def _load_model(spec: ModelSpec, folder: Path) -> nn.Module:
+    model = make_model(spec, folder)
+    if spec.checkpoint is None:
+        check_finite(model, f"the model of {spec.factory!r}")
+    else:
+        load_checkpoint(model, spec.checkpoint)
+    return model.cpu().eval()
