@@ -37,9 +37,17 @@ _Loader.yaml_implicit_resolvers = {
     first: [rule for rule in rules if rule[0] != _TIMESTAMP]
     for first, rules in _Loader.yaml_implicit_resolvers.items()
 }
-_Dumper.add_multi_representer(
-    PurePath, lambda dumper, path: yaml.SafeDumper.represent_str(dumper, str(path))
-)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str | PurePath) -> yaml.ScalarNode:
+    """Text with escapes where needed: PyYAML alone writes U+0085 and reads back a space."""
+    plain = str(text)
+    style = None if plain.isprintable() else '"'
+    return dumper.represent_scalar(_TAG + "str", plain, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_multi_representer(PurePath, _represent_text)
 
 
 def parse(text: str) -> Any:
