@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +58,9 @@ def _read_npz(path: Path, names: Sequence[str]) -> list[Any]:
             return [file[name] for name in names]
     except FileNotFoundError:
         raise _missing(path) from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
         raise _unreadable(path, "an .npz file of plain arrays", error) from error
 
 
@@ -77,7 +77,9 @@ def _read_hdf5(path: Path, names: Sequence[str]) -> list[Any]:
             )
             _require(names, present, path)
             return [file[name][()] for name in names]
-    except (OSError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
         raise _unreadable(path, "an HDF5 file", error) from error
 
 

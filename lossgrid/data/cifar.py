@@ -19,6 +19,7 @@ from lossgrid.errors import UserError
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
+BATCH = 10_000
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_BATCHES = ("test_batch",)
 
@@ -69,9 +70,11 @@ def cifar10(
 def _read_binary(path: Path) -> tuple[Bytes, Bytes]:
     """Read records of one label byte and 3,072 pixel bytes."""
     content = np.frombuffer(_content(path), dtype=np.uint8)
-    if content.size == 0 or content.size % (1 + PIXELS):
-        raise _damaged(path, f"{content.size} bytes are not whole records of {1 + PIXELS} bytes")
-    records = content.reshape(-1, 1 + PIXELS)
+    expected = BATCH * (1 + PIXELS)
+    # Nothing but its size tells that such a file was cut between two records.
+    if content.size != expected:
+        raise _damaged(path, f"{content.size} bytes instead of {expected}")
+    records = content.reshape(BATCH, 1 + PIXELS)
     return records[:, 1:], records[:, 0]
 
 
