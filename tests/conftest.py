@@ -1,0 +1,36 @@
+"""Fixtures shared by the whole suite: the MPI environments that tests run in."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.mpi import FLAVOURS, Flavour
+
+PARALLEL_FLAVOURS = tuple(flavour for flavour in FLAVOURS if flavour.parallel)
+
+
+def _flavour_name(flavour: Flavour) -> str:
+    return flavour.name
+
+
+def _installed(flavour: Flavour) -> Flavour:
+    if not flavour.is_installed:
+        reason = f"no environment {flavour.folder}: `make environments` creates it"
+        if os.environ.get("LOSSGRID_REQUIRE_ALL") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return flavour
+
+
+@pytest.fixture(params=FLAVOURS, ids=_flavour_name)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    """Each of the four MPI environments in turn."""
+    return _installed(request.param)
+
+
+@pytest.fixture(params=PARALLEL_FLAVOURS, ids=_flavour_name)
+def parallel_flavour(request: pytest.FixtureRequest) -> Flavour:
+    """Each environment whose h5py is built with MPI."""
+    return _installed(request.param)

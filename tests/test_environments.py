@@ -1,0 +1,104 @@
+"""The MPI environments: ranks start, talk, write one file together, and can be killed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.mpi import Flavour, mpirun
+
+HELLO = """
+import os
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+ranks = world.gather((world.rank, os.getpid()))
+if world.rank == 0:
+    print(world.size, [rank for rank, _ in ranks], len({pid for _, pid in ranks}))
+    print(MPI.get_vendor()[0])
+"""
+
+WRITE = """
+import sys
+import h5py
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+start = sum(range(world.rank + 1))  # rank r owns r + 1 elements
+with h5py.File(sys.argv[1], "w", driver="mpio", comm=world) as file:
+    values = file.create_dataset("values", (sum(range(world.size + 1)),), "f8")
+    for index in range(start, start + world.rank + 1):
+        values[index] = 100 * world.rank + index
+"""
+
+HANG = """
+import os, pathlib, sys, time
+from mpi4py import MPI
+pathlib.Path(sys.argv[1], str(os.getpid())).touch()
+time.sleep(600)
+"""
+
+
+def test_ranks_form_one_world(flavour: Flavour) -> None:
+    result = mpirun(flavour, 4, ["-c", HELLO])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["4 [0, 1, 2, 3] 4", flavour.vendor]
+
+
+def test_sixteen_ranks_start_on_any_machine(flavour: Flavour) -> None:
+    result = mpirun(flavour, 16, ["-c", HELLO])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == f"16 {list(range(16))} 16"
+
+
+def test_torch_comes_from_the_default_environment(flavour: Flavour) -> None:
+    result = subprocess.run(
+        [
+            flavour.python,
+            "-c",
+            "import torch, h5py, mpi4py; print(torch.__file__, mpi4py.__file__)",
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    torch, mpi4py = result.stdout.split()
+    assert "/.venv/" in torch
+    assert f"/{flavour.folder}/" in mpi4py
+
+
+def test_h5py_is_built_as_the_flavour_says(flavour: Flavour) -> None:
+    result = mpirun(flavour, 1, ["-c", "import h5py; print(h5py.get_config().mpi)"])
+    assert result.stdout.strip() == str(flavour.parallel), result.stderr
+
+
+def test_ranks_write_one_file_together(parallel_flavour: Flavour, tmp_path: Path) -> None:
+    path = tmp_path / "together.h5"
+    result = mpirun(parallel_flavour, 4, ["-c", WRITE, path])
+    assert result.returncode == 0, result.stderr
+    owner = np.repeat(np.arange(4), np.arange(1, 5))
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["values"], 100 * owner + np.arange(10))
+
+
+def test_a_hanging_run_is_killed_with_all_its_ranks(flavour: Flavour, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        mpirun(flavour, 4, ["-c", HANG, tmp_path], timeout=4)
+    ranks = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(ranks) == 4
+    assert [pid for pid in ranks if is_running(pid)] == []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # a zombie's is empty
+    except OSError:
+        return False
+
+
+def test_a_failing_rank_is_reported(flavour: Flavour) -> None:
+    program = "from mpi4py import MPI; MPI.COMM_WORLD.rank == 1 and MPI.COMM_WORLD.Abort(7)"
+    assert mpirun(flavour, 2, ["-c", program]).returncode != 0
