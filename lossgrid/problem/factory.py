@@ -71,7 +71,10 @@ def load_callable(spec: str, folder: Path) -> Callable[..., Any]:
         raise UserError(f"{spec!r} is no callable: write 'module:callable' or 'file.py:callable'")
     with inside(folder), seeded():
         try:
-            module = _import_file(Path(source)) if source.endswith(".py") else _import(source)
+            if source.endswith(".py"):
+                module = _import_file(Path(source))
+            else:
+                module = importlib.import_module(source)
         except (Exception, SystemExit) as error:
             raise UserError(
                 f"{spec!r} cannot be imported from folder {folder} ({summary(error)}): "
@@ -121,12 +124,6 @@ def summary(error: BaseException) -> str:
     if len(message) > 300:
         message = message[:300] + " ..."
     return f"{type(error).__name__}: {message}"
-
-
-def _import(name: str) -> ModuleType:
-    # A module that was written after its folder was last looked at would not be found.
-    importlib.invalidate_caches()
-    return importlib.import_module(name)
 
 
 def _import_file(path: Path) -> ModuleType:

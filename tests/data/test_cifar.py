@@ -196,13 +196,14 @@ def test_pickles_call_nothing(tmp_path: Path, protocol: int) -> None:
     [
         {"data": np.array([object()]), "labels": [1]},
         {"data": np.zeros((1, 3072)), "labels": [1]},
+        {"data": np.zeros((1, 3072), np.int8), "labels": [1]},
         {"data": np.zeros((2, 3072), np.uint8), "labels": [1]},
         {"data": np.zeros((1, 3072), np.uint8), "labels": [300]},
         {"data": np.zeros((1, 3072), np.uint8)},
         {"data": [1, 2], "labels": [1, 2]},
         [1, 2],
     ],
-    ids=["objects", "floats", "lengths", "label", "no labels", "lists", "no dictionary"],
+    ids=["objects", "floats", "signed", "lengths", "label", "no labels", "lists", "no dictionary"],
 )
 def test_other_pickles(tmp_path: Path, batch: Any) -> None:
     (tmp_path / "test_batch").write_bytes(pickle.dumps(batch, protocol=4))

@@ -31,6 +31,7 @@ def tree(): return {"a": X, "b": (X, Y)}, [Y]
 def uneven(): return X, Y[:-1]
 def empty(): return X[:0], Y[:0]
 def uneven_tree(): return {"a": X, "b": X[:4]}, Y
+def uneven_both(): return {"a": X, "b": X[:4]}, {"a": Y, "b": Y[:4]}
 def lists(): return [1, 2], [3, 4]
 def scalar(): return torch.tensor(1.0), torch.tensor(1)
 def nothing(): return None
@@ -135,6 +136,7 @@ def test_samples_beyond_what_there_is(folder: Path) -> None:
     [
         ("uneven", r"data\.train has inputs of \[13\] and targets of \[12\]"),
         ("uneven_tree", r"inputs of \[4, 13\] and targets of \[13\]"),
+        ("uneven_both", r"inputs of \[4, 13\] and targets of \[4, 13\]"),
         ("empty", "has no samples"),
         ("lists", "holds int where a tensor"),
         ("scalar", "holds Tensor where a tensor with one row a sample"),
