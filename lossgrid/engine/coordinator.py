@@ -105,7 +105,7 @@ class Coordinator:
         """
         try:
             self._work()
-        except BaseException:
+        except Exception:
             self._dismiss()
             raise
         self._hub.flush()

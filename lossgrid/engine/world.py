@@ -81,7 +81,7 @@ def start() -> World:
     """
     launched = {name: size for name in LAUNCHERS if (size := _number(name)) is not None}
     if not launched:
-        return _alone()
+        return alone()
     name, expected = max(launched.items(), key=lambda item: item[1])
     try:
         import mpi4py
@@ -90,7 +90,7 @@ def start() -> World:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if expected == 1:
-            return _alone()
+            return alone()
         raise UserError(
             f"{LAUNCHERS[name]} started {expected} ranks, but mpi4py does not load ({error}); "
             "install it with 'pip install mpi4py' beside the MPI that mpirun belongs to"
@@ -111,7 +111,8 @@ def _number(name: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _alone() -> World:
+def alone() -> World:
+    """A world of one rank, without MPI."""
     return World(None, 0, 1, os.uname().nodename, 0, 1, len(os.sched_getaffinity(0)))
 
 

@@ -56,9 +56,9 @@ class Results:
         return dict(json.loads(self.attributes["fingerprint"]))
 
     @property
-    def plan(self) -> dict[str, Any]:
-        """How the points were evaluated."""
-        return dict(json.loads(self.attributes["plan"]))
+    def plan(self) -> str:
+        """How the points were evaluated, as JSON."""
+        return self.attributes["plan"]
 
     def count(self, status: int) -> int:
         """How many points have this status."""

@@ -199,3 +199,10 @@ def mark_complete(path: Path) -> None:
     with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
         file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
     fsync(path)
+
+
+def parallel_hdf5() -> bool:
+    """Whether h5py can open one file on many ranks."""
+    import h5py
+
+    return bool(h5py.get_config().mpi)

@@ -1,0 +1,5 @@
+"""`python -m lossgrid`."""
+
+from lossgrid.cli import main
+
+main()

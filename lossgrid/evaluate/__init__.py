@@ -1,0 +1,8 @@
+"""The loss at one grid point, fast and exact; knows nothing of other ranks."""
+
+from __future__ import annotations
+
+from lossgrid.evaluate.evaluator import GridEvaluator
+from lossgrid.evaluate.plan import Plan, choose_plan
+
+__all__ = ["GridEvaluator", "Plan", "choose_plan"]

@@ -1,0 +1,47 @@
+"""The device that a rank computes on, set to give the same bits every time."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from lossgrid.errors import UserError
+from lossgrid.evaluate.plan import Plan
+
+
+def own_device(plan: Plan, local_rank: int, local_size: int, share: bool) -> torch.device:
+    """The device of one of `local_size` ranks on a node.
+
+    Args:
+        plan: cpu or cuda.
+        local_rank: of this rank on its node; chooses among the node's GPUs.
+        local_size: ranks on the node.
+        share: whether several ranks may use one GPU.
+
+    Raises:
+        UserError: more ranks than GPUs, and sharing was not asked for.
+    """
+    if plan.device == "cpu":
+        torch.set_num_threads(1)  # see Plan: cores are used by lanes
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if local_size > count and not share:
+        raise UserError(
+            f"{local_size} ranks on {os.uname().nodename} share {count} GPU(s); start at most "
+            "one rank a GPU, or allow sharing with --set runtime.share_gpus=true"
+        )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.device("cuda", local_rank % count)
+
+
+def lanes(plan: Plan, cores: int) -> int:
+    """Batches to run at a time: one a core of this rank, OMP_NUM_THREADS if it is set."""
+    if plan.device != "cpu":
+        return 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(wanted) if wanted.isdigit() and int(wanted) > 0 else cores

@@ -1,0 +1,86 @@
+"""How every point is evaluated: chosen once, the same on all ranks, stored in the results file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from lossgrid.errors import UserError
+from lossgrid.job import EvaluationSpec
+from lossgrid.problem import Problem
+
+ELEMENTS = {"cpu": 50 * 3 * 32 * 32, "cuda": 1000 * 3 * 32 * 32}
+"""Input numbers a batch: 50 CIFAR images on a CPU, whose activations stay near the caches."""
+
+SMALLEST, LARGEST = 16, {"cpu": 128, "cuda": 4096}
+"""Samples a batch when the rule chooses; small sets keep some batches for every lane."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the bits of a value depend on beside the job itself.
+
+    A batch runs on one thread wherever it runs on a CPU: operations that are split over threads
+    sum in another order. Cores are used by running several batches at a time.
+
+    Attributes:
+        device: cpu or cuda.
+        hardware: what kind of it (CPU capability, GPU name).
+        torch_version: whose kernels compute.
+        precision: of the forward pass; means over samples are float64 always.
+        batch_size: samples in every pass of a split; splits with fewer take theirs at once.
+    """
+
+    device: str
+    hardware: str
+    torch_version: str
+    precision: str
+    batch_size: int
+
+    def to_json(self) -> str:
+        """The plan as the results file holds it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan out of a results file."""
+        return cls(**json.loads(text))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights, activations and per-sample losses."""
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+
+def choose_plan(spec: EvaluationSpec, problem: Problem) -> Plan:
+    """Choose by rules alone, so that the same job gets the same plan on the same hardware.
+
+    Raises:
+        UserError: the job asks for a GPU and there is none.
+    """
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "evaluation.device: cuda, but torch sees no GPU here; install a CUDA build of torch "
+            "(pytorch.org shows the command for your driver), or set evaluation.device: cpu"
+        )
+    device = "cpu" if spec.device == "cpu" or not torch.cuda.is_available() else "cuda"
+    batch_size = spec.batch_size if spec.batch_size != "auto" else _batch_size(problem, device)
+    return Plan(device, _hardware(device), torch.__version__, spec.precision, batch_size)
+
+
+def _batch_size(problem: Problem, device: str) -> int:
+    """As many samples as bring a batch's input to a size that suits the device."""
+    per_sample = max(
+        sum(int(leaf[0].numel()) for leaf in tree_leaves(split.inputs))
+        for split in problem.splits.values()
+    )
+    return min(max(ELEMENTS[device] // max(per_sample, 1), SMALLEST), LARGEST[device])
+
+
+def _hardware(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()

@@ -1,0 +1,292 @@
+"""Rank 0's part of a run: what only one rank may decide, write or say."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from lossgrid import __version__
+from lossgrid.engine.run import coordinate
+from lossgrid.engine.signals import StopRequest
+from lossgrid.engine.world import World
+from lossgrid.errors import UserError
+from lossgrid.evaluate import Plan
+from lossgrid.fingerprint import HARDWARE, differences, theta_values
+from lossgrid.job import Job, read_job
+from lossgrid.prepare import Prepared
+from lossgrid.problem import prepare_checkpoint
+from lossgrid.progress import ProgressView
+from lossgrid.store import layout
+from lossgrid.store.create import Contents, create
+from lossgrid.store.disk import reason
+from lossgrid.store.lock import RunLock
+from lossgrid.store.log import RunLog
+from lossgrid.store.results import Results, read_results
+from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete
+
+COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
+"""Exit statuses; 75 (EX_TEMPFAIL) means: run the same command again."""
+
+EXPECTED_WITHIN = 0.005
+"""How far values at theta may be from `model.expect`."""
+
+Report = tuple[dict[str, str], bool]
+"""What a rank tells once it is ready: its fingerprint, and whether its h5py is parallel."""
+
+
+class Lead:
+    """The first rank. Its steps are called in their order: begin, decide, compute.
+
+    Args:
+        world: the ranks.
+        stack: holds the lock until the end of the run.
+        stopping: whether a signal has asked to stop.
+    """
+
+    def __init__(self, world: World, stack: ExitStack, stopping: StopRequest) -> None:
+        self._world = world
+        self._stack = stack
+        self._stopping = stopping
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._job: Job
+        self._lock: RunLock
+        self._log: RunLog
+        self._results: Results | None = None
+
+    def begin(
+        self, path: Path, overrides: Sequence[str], overwrite: bool
+    ) -> tuple[Job, Plan | None]:
+        """Read the job, lock its output, look at what is there already.
+
+        Returns: the job, and the plan that its results were begun with.
+
+        Raises:
+            UserError: bad input, or another run is at work.
+        """
+        job = self._job = read_job(path, overrides)
+        if job.runtime.coordinator == "dedicated" and self._world.size == 1:
+            raise UserError(
+                f"{job.path}: runtime.coordinator: dedicated leaves one rank alone nothing to "
+                "compute with; start more ranks with mpirun, or set it to shared"
+            )
+        self._lock = self._stack.enter_context(RunLock(job.output))
+        self._log = RunLog(job.output)
+        if prepare_checkpoint(job):
+            self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
+        if job.output.exists() and not overwrite:
+            self._results = read_results(job.output)
+        return job, None if self._results is None else Plan.from_json(self._results.plan)
+
+    def decide(self, prepared: Prepared, reports: Sequence[Report]) -> bool:
+        """Compare the ranks, measure theta itself, continue a results file or create it.
+
+        Returns: whether every rank writes its own points (parallel HDF5).
+
+        Raises:
+            UserError: ranks differ, theta is not what was expected, or the results file belongs
+                to another job.
+        """
+        self._compare(reports)
+        parallel = self._is_parallel([parallel for _, parallel in reports])
+        made_of = {**prepared.fingerprint, **self._measure_theta(prepared)}
+        if self._results is None:
+            create(self._job.output, self._contents(prepared, made_of))
+            self._results = read_results(self._job.output)
+        else:
+            self._refuse_another(self._results, made_of)
+        return parallel
+
+    def compute(self, prepared: Prepared, parallel: bool) -> int:
+        """Have every pending point computed and stored; then say what came of it.
+
+        Returns: the exit status.
+
+        Raises:
+            UserError: results can't be stored.
+            WorkerCrashError: a worker could not go on.
+        """
+        assert self._results is not None
+        status = self._results.status.ravel()
+        pending = (status == layout.PENDING) | (status == layout.FAILED)
+        self._announce(pending, parallel)
+        if pending.any():
+            self._evaluate(prepared, pending, parallel)
+        return self._conclude(read_results(self._job.output))
+
+    def _compare(self, reports: Sequence[Report]) -> None:
+        """All ranks must compute the same thing, and by the same arithmetic unless allowed."""
+        ours = reports[0][0]
+        for rank, (theirs, _) in enumerate(reports):
+            found = self._differences(theirs, ours)
+            if found:
+                raise UserError(
+                    f"rank {rank} would not compute what rank 0 does: {'; '.join(found)}; give all "
+                    "ranks the same files and machines, or, if only the hardware differs, "
+                    "--set runtime.allow_unlike_ranks=true (bits may then differ)"
+                )
+
+    def _differences(self, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+        passed_over = HARDWARE if self._job.runtime.allow_unlike_ranks else ()
+        return [text for part, text in differences(theirs, ours) if part not in passed_over]
+
+    def _is_parallel(self, able: Sequence[bool]) -> bool:
+        asked = self._job.runtime.writer
+        if asked == "parallel" and not (all(able) and self._world.comm is not None):
+            raise UserError(
+                f"{self._job.path}: runtime.writer: parallel needs an h5py built with MPI on every "
+                "rank, under mpirun; install one ('lossgrid doctor' says how) or leave it on auto"
+            )
+        return asked == "parallel" or (asked == "auto" and all(able) and self._world.size > 1)
+
+    def _measure_theta(self, prepared: Prepared) -> dict[str, str]:
+        """Values at theta itself, shown and checked before anything else is spent."""
+        columns = prepared.evaluator.columns
+        began = time.perf_counter()
+        values = prepared.evaluator.at(0.0, 0.0)
+        seconds = time.perf_counter() - began
+        found = dict(zip(columns, values.tolist(), strict=True))
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in found.items())
+        self._say(f"at theta: {shown} ({seconds:.2g} s)")
+        for name, expected in self._job.model.expect.items():
+            if not abs(found[name] - expected) <= EXPECTED_WITHIN:
+                raise UserError(
+                    f"{self._job.path}: model.expect: {name} is {found[name]:.4f}, not the "
+                    f"expected {expected:.4f}; check the preprocessing (mean, std, order of "
+                    "channels), the checkpoint and the data"
+                )
+        return theta_values(found)
+
+    def _refuse_another(self, results: Results, made_of: Mapping[str, str]) -> None:
+        found = self._differences(results.fingerprint, made_of)
+        if found:
+            raise UserError(
+                f"{results.path}: holds the results of another job: {'; '.join(found)}; set "
+                "another 'output', or start anew with --overwrite"
+            )
+
+    def _contents(self, prepared: Prepared, made_of: Mapping[str, str]) -> Contents:
+        import h5py
+        import torch
+
+        plane = prepared.plane
+        versions = {
+            "lossgrid": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "h5py": h5py.__version__,
+            "python": platform.python_version(),
+        }
+        return Contents(
+            alpha=prepared.grid.alpha,
+            beta=prepared.grid.beta,
+            columns=prepared.evaluator.columns,
+            directions={
+                axis: {name: d.numpy() for name, d in direction.items()}
+                for axis, direction in zip("xy", plane.directions, strict=False)
+            },
+            geometry=plane.geometry(),
+            attributes={
+                "job": self._job.to_yaml(),
+                "fingerprint": json.dumps(made_of),
+                "plan": prepared.plan.to_json(),
+                "versions": json.dumps(versions),
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            },
+        )
+
+    def _announce(self, pending: NDArray[np.bool_], parallel: bool) -> None:
+        assert self._results is not None
+        grid = " x ".join(str(points) for points in reversed(self._results.status.shape))
+        ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
+        writer = "parallel HDF5" if parallel else "rank 0"
+        done = pending.size - int(pending.sum())
+        before = f", {done} stored before" if done else ""
+        points = f"{int(pending.sum())} points pending{before}"
+        self._say(f"grid {grid}, {points}; {ranks}, written by {writer}")
+
+    def _evaluate(self, prepared: Prepared, pending: NDArray[np.bool_], parallel: bool) -> None:
+        job, world = self._job, self._world
+        done = pending.size - int(pending.sum())
+        self._log.event("start", done=done, total=pending.size, ranks=world.size, host=world.host)
+        comm = world.comm if parallel else None
+        columns = prepared.evaluator.columns
+        view = ProgressView(pending.size, done, self._console, self._lock.beat)
+        try:
+            with view, PointWriter(job.output, columns, job.runtime.sync_seconds, comm) as writer:
+                coordinate(
+                    world,
+                    prepared.evaluator if job.runtime.coordinator == "shared" else None,
+                    prepared.grid.shape,
+                    pending,
+                    None if job.runtime.chunk == "auto" else job.runtime.chunk,
+                    CoordinatorSink(writer),
+                    view,
+                    self._stopping,
+                )
+        except OSError as error:
+            raise UserError(
+                f"{job.output}: results can't be stored any more: {reason(error)}; what is stored "
+                "is safe: mend that, then run the same command again"
+            ) from error
+        finally:
+            self._log.event(
+                "end",
+                stored=view.stored_points,
+                failed=view.failed_points,
+                seconds=round(view.seconds(), 3),
+                ranks=len(view.ranks),
+                signal=self._stopping.signal.name if self._stopping.signal else None,
+            )
+
+    def _conclude(self, results: Results) -> int:
+        """Draw the first figure, name the files and what to type next."""
+        pending, failed = results.count(layout.PENDING), results.count(layout.FAILED)
+        if pending:
+            self._say(
+                f"stopped with {pending} of {results.status.size} points pending; "
+                f"all others are in {_near(results.path)}: run the same command again to go on"
+            )
+            return UNFINISHED
+        if failed:
+            point, message = next(iter(results.errors.items()), (-1, "see the log"))
+            self._say(
+                f"{failed} points failed, the first with: {message} (point {point}); all others "
+                f"are in {_near(results.path)}: the same command tries the failed ones again"
+            )
+            return SOME_FAILED
+        mark_complete(results.path)
+        self._say(f"complete: {_near(results.path)} (opens in ParaView as it is)")
+        self._draw(results)
+        return COMPLETE
+
+    def _draw(self, results: Results) -> None:
+        figure = results.path.with_suffix(".png")
+        try:
+            from lossgrid.view.contour import plot_contour
+
+            plot_contour(results, None, figure)
+            self._say(f"figure:   {_near(figure)}")
+        except (UserError, ImportError) as error:
+            self._say(f"no figure: {error}")
+        self._say(f"next:     lossgrid status {_near(results.path)}")
+        self._say(f"          lossgrid plot {_near(results.path)} --output figure.pdf")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
+
+def _near(path: Path) -> str:
+    """A path as a user in the current folder would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,117 @@
+"""Which entries of a network's state move, and where each lies in one flat vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from lossgrid.errors import UserError
+from lossgrid.job import DirectionsSpec
+
+NORMS: tuple[type[nn.Module], ...] = (
+    _NormBase,  # BatchNorm and InstanceNorm
+    nn.GroupNorm,
+    nn.LayerNorm,
+    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
+)
+
+Group = Literal["weight", "bias", "norm"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter or buffer: its name, group, shape, and first element in the flat vector."""
+
+    name: str
+    group: Group
+    shape: torch.Size
+    begin: int
+
+    @property
+    def end(self) -> int:
+        """One past its last element in the flat vector."""
+        return self.begin + self.shape.numel()
+
+
+class Layout:
+    """The moving entries of a network's state, one after the other in a flat vector.
+
+    Entry names are those of `named_parameters` and `named_buffers`; tied weights move once.
+
+    Args:
+        tensors: (name, group, shape), in order.
+    """
+
+    def __init__(self, tensors: Sequence[tuple[str, Group, torch.Size]]) -> None:
+        self.entries: list[Entry] = []
+        self.size = 0
+        for name, group, shape in tensors:
+            self.entries.append(Entry(name, group, shape, self.size))
+            self.size = self.entries[-1].end
+
+    @classmethod
+    def of(cls, model: nn.Module, spec: DirectionsSpec) -> Layout:
+        """The entries of a model that a job lets move.
+
+        Raises:
+            UserError: none is left.
+        """
+        patterns = [spec.parameters] if isinstance(spec.parameters, str) else spec.parameters
+        layout = cls(
+            [
+                (name, group, tensor.shape)
+                for name, group, tensor in _state(model, spec.include)
+                if group not in spec.ignore
+                and any(fnmatchcase(name, pattern) for pattern in patterns)
+            ]
+        )
+        if not layout.entries:
+            raise UserError(
+                f"directions: nothing moves, since no entry of the model matches parameters "
+                f"{spec.parameters!r} beside ignore {list(spec.ignore)}; its entries are "
+                f"{', '.join(name for name, _, _ in _state(model, spec.include))[:200]}"
+            )
+        return layout
+
+    def flatten(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        """One vector, shape (size,), of named tensors; zeros where a name is absent."""
+        flat = torch.zeros(self.size, dtype=dtype)
+        for entry in self.entries:
+            if entry.name in tensors:
+                flat[entry.begin : entry.end] = tensors[entry.name].detach().reshape(-1)
+        return flat
+
+    def bind(self, model: nn.Module, flat: Tensor) -> None:
+        """Make the model's entries views of a flat vector, so that writing it moves the model."""
+        wanted = {entry.name: entry for entry in self.entries}
+        for name, parameter in model.named_parameters():
+            if entry := wanted.get(name):
+                parameter.data = flat[entry.begin : entry.end].view(entry.shape)
+        for name, _ in list(model.named_buffers()):
+            if entry := wanted.get(name):
+                path, _, leaf = name.rpartition(".")
+                view = flat[entry.begin : entry.end].view(entry.shape)
+                model.get_submodule(path)._buffers[leaf] = view
+
+
+def _state(
+    model: nn.Module, include: Literal["parameters", "state"]
+) -> Iterator[tuple[str, Group, Tensor]]:
+    """Every floating-point parameter, and with `state` every such buffer, with its group."""
+    norms = tuple(name for name, module in model.named_modules() if isinstance(module, NORMS))
+    tensors: list[tuple[str, Tensor]] = list(model.named_parameters())
+    if include == "state":
+        tensors += list(model.named_buffers())
+    for name, tensor in tensors:
+        if not tensor.is_floating_point():
+            continue
+        if name.rpartition(".")[0] in norms:
+            yield name, "norm", tensor
+        else:
+            yield name, "weight" if tensor.dim() > 1 else "bias", tensor

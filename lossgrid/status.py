@@ -1,0 +1,45 @@
+"""`lossgrid status`: how far a results file is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lossgrid.progress import clock
+from lossgrid.store import layout
+from lossgrid.store.lock import is_alive, read_holder
+from lossgrid.store.log import RunLog
+from lossgrid.store.results import Results, read_results
+
+
+def status(path: Path) -> str:
+    """Text that says progress, rate, remaining time and failures; right also during a run.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    results = read_results(path)
+    total = results.status.size
+    done, failed = results.count(layout.DONE), results.count(layout.FAILED)
+    lines = [f"{path}: {done} of {total} points done ({done / total:.1%}), {failed} failed"]
+    lines.append(_pace(results, done + failed))
+    for point, message in list(results.errors.items())[:5]:
+        lines.append(f"  point {point} failed: {message}")
+    if results.overflow:
+        lines.append(f"  and {results.overflow} failures whose message found no room")
+    return "\n".join(lines)
+
+
+def _pace(results: Results, stored: int) -> str:
+    """Who is at work and how fast, or what the last run came to."""
+    holder = read_holder(results.path)
+    starts = [e for e in RunLog(results.path).events() if e["event"] == "start"]
+    if holder is None or not is_alive(holder) or not starts:
+        if stored == results.status.size:
+            return "finished"
+        return "no run is at work; 'lossgrid run JOB' goes on"
+    begun = starts[-1]
+    rate = (stored - begun["done"]) / max(time.time() - begun["time"], 1e-9)
+    left = clock((results.status.size - stored) / rate) if rate > 0 else "unknown"
+    at_work = f"running on {holder['host']} (process {holder['pid']}) with {begun['ranks']} ranks"
+    return f"{at_work}: {rate:.3g} points/s, {left} left"
