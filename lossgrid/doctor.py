@@ -103,6 +103,17 @@ def diagnose() -> list[Finding]:
     ]
 
 
+def report(findings: Sequence[Finding]) -> str:
+    """The findings as text: one line each, and the remedy on a line below where there is one."""
+    name_width = max((len(finding.name) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:<7}  {finding.name:<{name_width}}  {finding.found}")
+        if finding.remedy:
+            lines.append(" " * (7 + 2 + name_width + 2) + finding.remedy)
+    return "\n".join(lines)
+
+
 def _python() -> Finding:
     return Finding("Python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
 

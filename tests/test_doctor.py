@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lossgrid import doctor
-from lossgrid.doctor import Finding, MPILibrary, compare_launcher, diagnose, library_of
+from lossgrid.doctor import Finding, MPILibrary, compare_launcher, diagnose, library_of, report
 from tests.mpi import MPICH_PARALLEL, MPICH_WHEEL, ROOT, Flavour
 
 PRINT_FINDINGS = """
@@ -52,6 +52,19 @@ def test_what_is_not_ok_has_a_remedy_of_one_sentence() -> None:
     for finding in findings:
         assert (finding.remedy == "") == (finding.status == "ok"), finding
         assert finding.status == "ok" or finding.remedy.endswith("."), finding
+
+
+def test_the_report_aligns_names_and_puts_a_remedy_below() -> None:
+    findings = [
+        Finding("MPI", "ok", "MPICH 5.0.2"),
+        Finding("mpirun", "warning", "Open MPI 4.1.4", "Use the other one."),
+    ]
+    assert report(findings).splitlines() == [
+        "ok       MPI     MPICH 5.0.2",
+        "warning  mpirun  Open MPI 4.1.4",
+        "                 Use the other one.",
+    ]
+    assert report([]) == ""
 
 
 def test_the_mpirun_of_another_mpi_is_named(tmp_path: Path) -> None:
