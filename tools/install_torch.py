@@ -67,7 +67,8 @@ def index_serves_cpu_build(requirement: str) -> bool:
         capture_output=True,
         text=True,
     )
-    return re.search(rf"\b{re.escape(version)}\+cpu\b", listing.stdout) is not None
+    served = re.search("^Available versions: (.*)$", listing.stdout, re.MULTILINE)
+    return served is not None and f"{version}+cpu" in served.group(1).split(", ")
 
 
 def _install_cpu_build() -> None:
