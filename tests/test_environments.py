@@ -109,3 +109,15 @@ def is_running(pid: int) -> bool:
 def test_a_failing_rank_is_reported(flavour: Flavour) -> None:
     program = "from mpi4py import MPI; MPI.COMM_WORLD.rank == 1 and MPI.COMM_WORLD.Abort(7)"
     assert mpirun(flavour, 2, ["-c", program]).returncode != 0
+
+
+def test_a_run_knows_nothing_of_a_surrounding_job(
+    flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMI_RANK", "7")
+    monkeypatch.setenv("PMI_SIZE", "8")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "7")
+    program = "import os; print(*(os.environ.get(k) for k in ('PMI_RANK', 'OMPI_COMM_WORLD_RANK')))"
+    ranks = mpirun(flavour, 1, ["-c", program]).stdout.split()
+    assert "7" not in ranks
+    assert "0" in ranks
