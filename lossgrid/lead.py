@@ -115,8 +115,7 @@ class Lead:
             WorkerCrashError: a worker could not go on.
         """
         assert self._results is not None
-        status = self._results.status.ravel()
-        pending = (status == layout.PENDING) | (status == layout.FAILED)
+        pending = self._results.unfinished()
         self._announce(pending, parallel)
         if pending.any():
             self._evaluate(prepared, pending, parallel)
@@ -205,7 +204,7 @@ class Lead:
 
     def _announce(self, pending: NDArray[np.bool_], parallel: bool) -> None:
         assert self._results is not None
-        grid = " x ".join(str(points) for points in reversed(self._results.status.shape))
+        grid = " x ".join(str(points) for points in reversed(self._results.shape))
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
         writer = "parallel HDF5" if parallel else "rank 0"
         done = pending.size - int(pending.sum())
@@ -252,12 +251,12 @@ class Lead:
         pending, failed = results.count(layout.PENDING), results.count(layout.FAILED)
         if pending:
             self._say(
-                f"stopped with {pending} of {results.status.size} points pending; "
+                f"stopped with {pending} of {results.points} points pending; "
                 f"all others are in {_near(results.path)}: run the same command again to go on"
             )
             return UNFINISHED
         if failed:
-            point, message = next(iter(results.errors.items()), (-1, "see the log"))
+            point, message = next(iter(results.errors().items()), (-1, "see the log"))
             self._say(
                 f"{failed} points failed, the first with: {message} (point {point}); all others "
                 f"are in {_near(results.path)}: the same command tries the failed ones again"

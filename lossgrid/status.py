@@ -19,14 +19,13 @@ def status(path: Path) -> str:
         UserError: the file can't be read.
     """
     results = read_results(path)
-    total = results.status.size
+    total = results.points
     done, failed = results.count(layout.DONE), results.count(layout.FAILED)
     lines = [f"{path}: {done} of {total} points done ({done / total:.1%}), {failed} failed"]
     lines.append(_pace(results, done + failed))
-    for point, message in list(results.errors.items())[:5]:
-        lines.append(f"  point {point} failed: {message}")
-    if results.overflow:
-        lines.append(f"  and {results.overflow} failures whose message found no room")
+    lines += [f"  point {point}: {text}" for point, text in list(results.errors().items())[:5]]
+    if results.overflow():
+        lines.append(f"  and {results.overflow()} failures whose message found no room")
     return "\n".join(lines)
 
 
@@ -35,11 +34,11 @@ def _pace(results: Results, stored: int) -> str:
     holder = read_holder(results.path)
     starts = [e for e in RunLog(results.path).events() if e["event"] == "start"]
     if holder is None or not is_alive(holder) or not starts:
-        if stored == results.status.size:
+        if stored == results.points:
             return "finished"
         return "no run is at work; 'lossgrid run JOB' goes on"
     begun = starts[-1]
     rate = (stored - begun["done"]) / max(time.time() - begun["time"], 1e-9)
-    left = clock((results.status.size - stored) / rate) if rate > 0 else "unknown"
+    left = clock((results.points - stored) / rate) if rate > 0 else "unknown"
     at_work = f"running on {holder['host']} (process {holder['pid']}) with {begun['ranks']} ranks"
     return f"{at_work}: {rate:.3g} points/s, {left} left"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,29 +17,26 @@ from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import reason
 
+SLICE = 1_000_000
+"""Points read at a time where a whole array would cost memory."""
+
 
 @dataclass(frozen=True)
 class Results:
-    """What a results file holds; values are read when they are asked for.
+    """What a results file holds; what may be large, or still changes, is read when asked for.
 
     Attributes:
         path: of the file.
         alpha: float64, shape (nx,). beta: float64, shape (ny,), or None for a line.
         values: column name -> float64, shape (ny, nx) or (nx,); NaN where pending.
-        status: uint8, same shape: 0 pending, 1 done, 2 failed, 3 interpolated.
         attributes: job, plan, fingerprint and so on, as text.
-        errors: message of each failed point, by its flat index.
-        overflow: failures whose message found no room.
     """
 
     path: Path
     alpha: NDArray[np.float64]
     beta: NDArray[np.float64] | None
     values: Mapping[str, NDArray[np.float64]]
-    status: NDArray[np.uint8]
     attributes: Mapping[str, str]
-    errors: Mapping[int, str]
-    overflow: int
 
     @property
     def name(self) -> str:
@@ -46,9 +44,14 @@ class Results:
         return self.path.stem
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx); a line is (1, nx)."""
-        return (1 if self.beta is None else self.beta.size, self.alpha.size)
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx) of a plane, (nx,) of a line."""
+        return (self.alpha.size,) if self.beta is None else (self.beta.size, self.alpha.size)
+
+    @property
+    def points(self) -> int:
+        """How many points the grid has."""
+        return math.prod(self.shape)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -60,9 +63,41 @@ class Results:
         """How the points were evaluated, as JSON."""
         return self.attributes["plan"]
 
-    def count(self, status: int) -> int:
-        """How many points have this status."""
-        return int(np.count_nonzero(self.status == status))
+    @property
+    def status(self) -> NDArray[np.uint8]:
+        """0 pending, 1 done, 2 failed, 3 interpolated; uint8, shape as the values."""
+        with opened(self.path) as file:
+            status: NDArray[np.uint8] = file[layout.STATUS][...]
+            return status
+
+    def count(self, *status: int) -> int:
+        """How many points have one of these statuses."""
+        return int(np.count_nonzero(np.isin(self.status, status)))
+
+    def unfinished(self) -> NDArray[np.bool_]:
+        """Which points are pending or failed: bool, shape (points,); read in slices."""
+        wanted = np.empty(self.shape, bool)
+        rows = max(1, SLICE // wanted[0].size)
+        with opened(self.path) as file:
+            for row in range(0, len(wanted), rows):
+                part = file[layout.STATUS][row : row + rows]
+                wanted[row : row + rows] = np.isin(part, (layout.PENDING, layout.FAILED))
+        return wanted.ravel()
+
+    def errors(self) -> dict[int, str]:
+        """The message of each failed point, by its flat index, as far as they found room."""
+        failed = self.status.ravel() == layout.FAILED
+        with opened(self.path) as file:
+            return {
+                int(point): message.decode(errors="replace")
+                for point, message in file[layout.ERRORS][...]
+                if 0 <= point < failed.size and failed[point]
+            }
+
+    def overflow(self) -> int:
+        """Failures whose message found no room."""
+        with opened(self.path) as file:
+            return int(file[layout.ERRORS_OVERFLOW][0])
 
 
 def read_results(path: Path) -> Results:
@@ -72,17 +107,12 @@ def read_results(path: Path) -> Results:
         UserError: there is none, it is cut short, or it was not made by lossgrid.
     """
     with opened(path) as file:
-        names = list(file[layout.POINT_DATA])
-        status = file[layout.STATUS][...]
         return Results(
             path=path,
             alpha=file[layout.ALPHA][...],
             beta=file[layout.BETA][...] if layout.BETA in file else None,
-            values=_Values(path, names),
-            status=status,
+            values=_Values(path, list(file[layout.POINT_DATA])),
             attributes=_texts(file[layout.SCIENCE]),
-            errors=_messages(file[layout.ERRORS][...], status),
-            overflow=int(file[layout.ERRORS_OVERFLOW][0]),
         )
 
 
@@ -149,12 +179,3 @@ def _texts(group: Any) -> dict[str, str]:
         if isinstance(item, h5py.Dataset) and item.shape == ():
             texts[name] = item.asstr()[()]
     return texts
-
-
-def _messages(table: NDArray[Any], status: NDArray[np.uint8]) -> dict[int, str]:
-    failed = status.ravel() == layout.FAILED
-    return {
-        int(point): message.decode(errors="replace")
-        for point, message in table
-        if 0 <= point < failed.size and failed[point]
-    }
