@@ -8,16 +8,22 @@ from lossgrid.models import digits_cnn
 from lossgrid.train import digits
 
 
-def trained(drawn_before: int) -> nn.Module:
+def trained(threads: int) -> nn.Module:
     torch.manual_seed(0)
     model = digits_cnn()
-    torch.rand(drawn_before)  # moves the global generator, which must not matter
-    digits(model)
+    torch.rand(threads)  # moves the global generator, which must not matter
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        digits(model)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
     return model
 
 
 def test_reaches_96_percent_and_repeats_itself() -> None:
-    model, again = trained(drawn_before=0), trained(drawn_before=5)
+    model, again = trained(threads=1), trained(threads=3)
     assert not model.training
     split = digits_split(train=False)
     images, labels = split.prepared(split.inputs, split.targets, torch.float32)
