@@ -41,7 +41,7 @@ from lossgrid.job.fields import (
 )
 
 _LOSSES = ("cross_entropy", "mse")
-_METRICS = ("loss", "accuracy")
+_METRICS = ("loss", "accuracy", *_LOSSES)
 
 
 def metric_name(spec: str) -> str:

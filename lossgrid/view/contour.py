@@ -1,0 +1,294 @@
+"""The first picture of a landscape: contours of a plane, curves of a line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.engine.order import lattice, strides
+from lossgrid.errors import UserError
+from lossgrid.view import Landscape
+from lossgrid.view.scale import Scale, number, scale_for
+
+try:
+    import matplotlib
+    from matplotlib import patheffects
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.contour import QuadContourSet
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+except ImportError as missing:
+    raise UserError(
+        f"pictures need matplotlib ({missing}): pip install 'lossgrid[view]'"
+    ) from missing
+
+_FORMATS = (".png", ".pdf", ".svg")
+_DPI = 200
+_COLOURS = "viridis"
+_MOST_DRAWN = 1000
+_FEWEST_DRAWN = 5
+_PENDING, _FAILED = 0, 2
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "pdf.fonttype": 42,
+    "text.usetex": False,
+}
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A landscape at one moment of its run.
+
+    `curves` holds the columns to draw, shape (ny, nx) or (nx,), NaN where pending; `column` is
+    the one that the picture is about.
+    """
+
+    name: str
+    alpha: NDArray[np.float64]
+    beta: NDArray[np.float64] | None
+    status: NDArray[np.uint8]
+    curves: dict[str, NDArray[np.float64]]
+    column: str
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        return self.curves[self.column]
+
+    @property
+    def is_fraction(self) -> bool:
+        return self.column.endswith("accuracy")
+
+    @property
+    def best(self) -> int:
+        """Flat index of the smallest finite value; of the largest for accuracy."""
+        sign = -1.0 if self.is_fraction else 1.0
+        values = np.where(np.isfinite(self.values), sign * self.values, np.inf)
+        return int(np.argmin(values))
+
+
+def plot_contour(results: Landscape, column: str | None, output: Path) -> Path:
+    """Draw one column of a landscape into `output`, a .png (200 dpi), .pdf or .svg file.
+
+    A plane becomes filled contours with labelled lines, points that are missing left blank; a
+    line becomes one curve for each split. `column` None means test_loss, else the first loss,
+    else the first column.
+
+    Returns `output`. Raises UserError if there is no such column, nothing finite to draw, the
+    suffix is another one, or the file can't be written.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in _FORMATS:
+        raise UserError(
+            f"{output}: a picture's name must end in one of {', '.join(_FORMATS)}, "
+            f"not in {output.suffix!r}"
+        )
+    snapshot = _snapshot(results, _choose(list(results.values), column))
+    with matplotlib.rc_context(_STYLE):
+        _save(_draw(snapshot), output)
+    return output
+
+
+def _choose(columns: list[str], column: str | None) -> str:
+    if column is None:
+        losses = [name for name in columns if name.endswith("_loss")]
+        return next(iter(["test_loss"] if "test_loss" in losses else losses or columns))
+    if column not in columns:
+        nearest = difflib.get_close_matches(column, columns, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise UserError(f"no column {column!r} ({hint}the file has {', '.join(columns)})")
+    return column
+
+
+def _snapshot(results: Landscape, column: str) -> _Snapshot:
+    # Writers store a value before its status, so status is read before values.
+    status = results.status
+    names = [column] if min(status.shape) > 1 and status.ndim > 1 else _splits(results, column)
+    curves = {name: np.where(status == _PENDING, np.nan, results.values[name]) for name in names}
+    snapshot = _Snapshot(results.name, results.alpha, results.beta, status, curves, column)
+    if not np.isfinite(snapshot.values).any():
+        raise UserError(
+            f"{results.name}: nothing to draw, {column} has no finite value ({_gaps(snapshot)})"
+        )
+    return snapshot
+
+
+def _splits(results: Landscape, column: str) -> list[str]:
+    """The columns that hold the same metric of each split."""
+    metric = column.partition("_")[2]
+    return [name for name in results.values if name.partition("_")[2] == metric]
+
+
+def _draw(snapshot: _Snapshot) -> Figure:
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    if snapshot.beta is None or min(snapshot.status.shape) == 1:
+        _draw_curves(axes, snapshot)
+    else:
+        _draw_plane(figure, axes, snapshot, snapshot.beta)
+    title = f"{snapshot.name}: {_words(snapshot.column)}"
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    notes = [_best_label(snapshot), _gaps(snapshot)]
+    axes.set_title("\n".join(filter(None, notes)), fontsize=8, color="0.3")
+    return figure
+
+
+def _draw_plane(figure: Figure, axes: Axes, snapshot: _Snapshot, beta: NDArray[np.float64]) -> None:
+    rows, columns = _drawn_lattice(snapshot.status)
+    alpha = snapshot.alpha
+    values = np.ma.masked_invalid(snapshot.values[np.ix_(rows, columns)])
+    scale = scale_for(snapshot.values, fraction=snapshot.is_fraction)
+    if scale.constant:
+        _fill_constant(axes, alpha[columns], beta[rows], values)
+    else:
+        filled = _fill_contours(axes, alpha[columns], beta[rows], values, scale)
+        _add_colour_bar(figure, axes, filled, scale, _words(snapshot.column))
+        iy, ix = np.unravel_index(snapshot.best, snapshot.status.shape)
+        _mark(axes, float(alpha[ix]), float(beta[iy]))
+    axes.set(xlabel=r"$\alpha$", ylabel=r"$\beta$")
+    axes.set(xlim=(alpha[0], alpha[-1]), ylim=(beta[0], beta[-1]))
+    if 1 / 3 <= np.ptp(beta) / np.ptp(alpha) <= 3:
+        axes.set_aspect("equal")
+
+
+def _fill_contours(
+    axes: Axes,
+    alpha: NDArray[np.float64],
+    beta: NDArray[np.float64],
+    values: Any,
+    scale: Scale,
+) -> QuadContourSet:
+    """Colours, close to continuous, and labelled lines; masked `values` (ny, nx) stay blank."""
+    norm = (LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high)
+    shown = values.clip(scale.low, scale.high)
+    filled = axes.contourf(alpha, beta, shown, scale.filled_levels(), cmap=_COLOURS, norm=norm)
+    # As vectors, neighbouring levels would show hairlines between them.
+    filled.set_rasterized(True)
+    lines = axes.contour(
+        alpha, beta, shown, scale.line_levels(), colors="white", linewidths=0.6, alpha=0.8
+    )
+    outline = patheffects.withStroke(linewidth=1.2, foreground="0.2")
+    for label in axes.clabel(lines, fmt=number, fontsize=6.5, colors="white"):
+        label.set(path_effects=[outline], alpha=1.0)
+    return filled
+
+
+def _add_colour_bar(
+    figure: Figure, axes: Axes, filled: QuadContourSet, scale: Scale, label: str
+) -> None:
+    # An inset keeps the height of the axes, whatever their aspect.
+    bar = figure.colorbar(filled, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)))
+    bar.ax.yaxis.set_major_locator(FixedLocator(scale.line_levels()))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    bar.set_label(f"{label} (log scale)" if scale.logarithmic else label)
+
+
+def _fill_constant(
+    axes: Axes, alpha: NDArray[np.float64], beta: NDArray[np.float64], values: Any
+) -> None:
+    """One colour: a constant surface has no contours."""
+    axes.pcolormesh(alpha, beta, values, cmap=_COLOURS, shading="nearest")
+
+
+def _draw_curves(axes: Axes, snapshot: _Snapshot) -> None:
+    """One curve for each split, along the only axis with length."""
+    along, label = snapshot.alpha, r"$\alpha$"
+    if snapshot.beta is not None and snapshot.beta.size > along.size:
+        along, label = snapshot.beta, r"$\beta$"
+    computed = snapshot.status.ravel() != _PENDING
+    for name, values in snapshot.curves.items():
+        finite = np.where(np.isfinite(values), values, np.nan).ravel()[computed]
+        dots = "." if finite.size <= 101 else ""
+        style = "-" if name == snapshot.column else "--"
+        axes.plot(along[computed], finite, ls=style, marker=dots, lw=1.3, label=_words(name))
+    _mark(axes, float(along[snapshot.best]), float(snapshot.values.flat[snapshot.best]))
+    shown = np.concatenate([values.ravel() for values in snapshot.curves.values()])
+    scale = scale_for(shown, fraction=snapshot.is_fraction)
+    if scale.logarithmic:
+        axes.set_yscale("log")
+        axes.set_ylim(scale.low / 1.5, scale.high * 1.5)
+    axes.set(xlabel=label, ylabel=_words(snapshot.column.partition("_")[2]))
+    axes.grid(color="0.9", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def _mark(axes: Axes, x: float, y: float) -> None:
+    axes.plot(x, y, "*", ms=10, mfc="white", mec="black", mew=0.7, clip_on=False, zorder=5)
+
+
+def _drawn_lattice(status: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns to draw: the finest lattice without pending points, at most 1000 an axis.
+
+    A run computes lattice by lattice, coarse to fine, so that an unfinished one has a whole, if
+    coarser, picture. Where no lattice of five points an axis is complete, all points are drawn,
+    with the pending ones blank.
+    """
+    ny, nx = status.shape
+    thin = 1
+    while max(ny, nx) > thin * _MOST_DRAWN:
+        thin *= 2
+    for stride in sorted({thin, *strides(ny, nx)}):
+        rows, columns = lattice(ny, stride), lattice(nx, stride)
+        if stride > 1 and min(rows.size, columns.size) < _FEWEST_DRAWN:
+            break
+        if stride >= thin and (status[np.ix_(rows, columns)] != _PENDING).all():
+            return rows, columns
+    return lattice(ny, thin), lattice(nx, thin)
+
+
+def _best_label(snapshot: _Snapshot) -> str:
+    kind = "maximum" if snapshot.is_fraction else "minimum"
+    value = number(float(snapshot.values.flat[snapshot.best]))
+    if scale_for(snapshot.values, fraction=snapshot.is_fraction).constant:
+        return f"constant: {value}"
+    if snapshot.beta is None:
+        place = rf"$\alpha$ = {number(float(snapshot.alpha[snapshot.best]))}"
+    else:
+        iy, ix = np.unravel_index(snapshot.best, snapshot.status.shape)
+        alpha, beta = number(float(snapshot.alpha[ix])), number(float(snapshot.beta[iy]))
+        place = rf"($\alpha$, $\beta$) = ({alpha}, {beta})"
+    return rf"$\bigstar$ {kind} {value} at {place}"
+
+
+def _gaps(snapshot: _Snapshot) -> str:
+    """How much is missing, in words; empty when nothing is."""
+    pending, failed = snapshot.status == _PENDING, snapshot.status == _FAILED
+    infinite = ~np.isfinite(snapshot.values) & ~pending & ~failed
+    told = []
+    if pending.any():
+        told.append(f"{100 * pending.mean():.3g} % of {pending.size} points pending")
+    if failed.any():
+        told.append(f"{failed.sum()} failed")
+    if infinite.any():
+        told.append(f"{infinite.sum()} not finite")
+    return ", ".join(told)
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _save(figure: Figure, output: Path) -> None:
+    """Write under a temporary name, so that a viewer never finds half a picture."""
+    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            figure.savefig(partial, dpi=_DPI, format=output.suffix[1:].lower())
+            partial.replace(output)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{output}: the picture can't be written: {error.strerror}") from None
