@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -43,6 +44,14 @@ Report = tuple[dict[str, str], bool]
 """What a rank tells once it is ready: its fingerprint, and whether its h5py is parallel."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """What every rank is to do: compute anything at all; write its own points."""
+
+    compute: bool
+    parallel: bool
+
+
 class Lead:
     """The first rank. Its steps are called in their order: begin, decide, compute.
 
@@ -61,6 +70,7 @@ class Lead:
         self._lock: RunLock
         self._log: RunLog
         self._results: Results | None = None
+        self._pending: NDArray[np.bool_]
 
     def begin(
         self, path: Path, overrides: Sequence[str], overwrite: bool
@@ -86,10 +96,8 @@ class Lead:
             self._results = read_results(job.output)
         return job, None if self._results is None else Plan.from_json(self._results.plan)
 
-    def decide(self, prepared: Prepared, reports: Sequence[Report]) -> bool:
+    def decide(self, prepared: Prepared, reports: Sequence[Report]) -> Order:
         """Compare the ranks, measure theta itself, continue a results file or create it.
-
-        Returns: whether every rank writes its own points (parallel HDF5).
 
         Raises:
             UserError: ranks differ, theta is not what was expected, or the results file belongs
@@ -103,9 +111,10 @@ class Lead:
             self._results = read_results(self._job.output)
         else:
             self._refuse_another(self._results, made_of)
-        return parallel
+        self._pending = self._results.unfinished()
+        return Order(bool(self._pending.any()), parallel)
 
-    def compute(self, prepared: Prepared, parallel: bool) -> int:
+    def compute(self, prepared: Prepared, order: Order) -> int:
         """Have every pending point computed and stored; then say what came of it.
 
         Returns: the exit status.
@@ -114,11 +123,9 @@ class Lead:
             UserError: results can't be stored.
             WorkerCrashError: a worker could not go on.
         """
-        assert self._results is not None
-        pending = self._results.unfinished()
-        self._announce(pending, parallel)
-        if pending.any():
-            self._evaluate(prepared, pending, parallel)
+        self._announce(order)
+        if order.compute:
+            self._evaluate(prepared, order)
         return self._conclude(read_results(self._job.output))
 
     def _compare(self, reports: Sequence[Report]) -> None:
@@ -202,21 +209,21 @@ class Lead:
             },
         )
 
-    def _announce(self, pending: NDArray[np.bool_], parallel: bool) -> None:
-        assert self._results is not None
-        grid = " x ".join(str(points) for points in reversed(self._results.shape))
-        ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
-        writer = "parallel HDF5" if parallel else "rank 0"
-        done = pending.size - int(pending.sum())
+    def _announce(self, order: Order) -> None:
+        grid = self._job.grid
+        shape = f"{grid.alpha.points}" + (f" x {grid.beta.points}" if grid.beta else "")
+        pending = int(self._pending.sum())
+        done = self._pending.size - pending
         before = f", {done} stored before" if done else ""
-        points = f"{int(pending.sum())} points pending{before}"
-        self._say(f"grid {grid}, {points}; {ranks}, written by {writer}")
+        ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
+        writer = "parallel HDF5" if order.parallel else "rank 0"
+        self._say(f"grid {shape}, {pending} points pending{before}; {ranks}, written by {writer}")
 
-    def _evaluate(self, prepared: Prepared, pending: NDArray[np.bool_], parallel: bool) -> None:
-        job, world = self._job, self._world
+    def _evaluate(self, prepared: Prepared, order: Order) -> None:
+        job, world, pending = self._job, self._world, self._pending
         done = pending.size - int(pending.sum())
         self._log.event("start", done=done, total=pending.size, ranks=world.size, host=world.host)
-        comm = world.comm if parallel else None
+        comm = world.comm if order.parallel else None
         columns = prepared.evaluator.columns
         view = ProgressView(pending.size, done, self._console, self._lock.beat)
         try:

@@ -15,8 +15,9 @@ from lossgrid.engine.run import work
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
-from lossgrid.lead import Lead
-from lossgrid.prepare import prepare
+from lossgrid.job import Job
+from lossgrid.lead import Lead, Order
+from lossgrid.prepare import Prepared, prepare
 from lossgrid.store.writer import PointWriter, parallel_hdf5
 
 
@@ -68,15 +69,20 @@ def _take_part(
         lambda: prepare(job, world, stored),
         lambda prepared: (prepared.fingerprint, parallel_hdf5()),
     )
-    parallel = led(world, lambda: _of(lead).decide(prepared, reports))
-    if lead is None:
-        if parallel:
-            columns, seconds = prepared.evaluator.columns, job.runtime.sync_seconds
-            with PointWriter(job.output, columns, seconds, world.comm) as writer:
-                work(world, prepared.evaluator, writer, stopping)
-        else:
-            work(world, prepared.evaluator, None, stopping)
-    return led(world, lambda: _of(lead).compute(prepared, parallel))
+    order = led(world, lambda: _of(lead).decide(prepared, reports))
+    if lead is None and order.compute:
+        _work(world, job, prepared, order, stopping)
+    return led(world, lambda: _of(lead).compute(prepared, order))
+
+
+def _work(world: World, job: Job, prepared: Prepared, order: Order, stopping: StopRequest) -> None:
+    """Compute as a worker; with parallel HDF5, store as well."""
+    if not order.parallel:
+        work(world, prepared.evaluator, None, stopping)
+        return
+    columns, seconds = prepared.evaluator.columns, job.runtime.sync_seconds
+    with PointWriter(job.output, columns, seconds, world.comm) as writer:
+        work(world, prepared.evaluator, writer, stopping)
 
 
 def _of(lead: Lead | None) -> Lead:

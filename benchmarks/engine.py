@@ -1,0 +1,308 @@
+"""Measure what the engine promises: `make bench-engine`, or `engine.py SECTION...` for a part.
+
+Sections: bits, right, balance, dispatch, idle, size, crash. Needs the four MPI environments; `bits`
+and `right` also need the real images and checkpoints (LOSSGRID_SHARED). Writes Markdown tables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.ranks import nap  # noqa: E402
+from lossgrid.store.results import read_results  # noqa: E402
+from tests.mpi import (  # noqa: E402
+    FLAVOURS,
+    MPICH_PARALLEL,
+    MPICH_WHEEL,
+    OPENMPI_PARALLEL,
+    Flavour,
+    mpirun,
+    started,
+)
+
+SHARED = Path(os.environ.get("LOSSGRID_SHARED", ROOT.parent / "shared")) / "data"
+REPEATS = 5
+Row = dict[str, object]
+
+
+def run_ranks(flavour: Flavour, ranks: int, module: str, *args: object) -> dict[str, float]:
+    done = mpirun(flavour, ranks, ["-m", f"benchmarks.{module}", *map(str, args)], timeout=300)
+    if done.returncode:
+        raise SystemExit(f"benchmarks.{module} {args}: status {done.returncode}\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def job_args(output: Path, *settings: str) -> list[str]:
+    """`-m lossgrid run` of ResNet-20 on 200 real images over 11 x 9 points, with settings."""
+    norm = "mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
+    npz = f"path: {SHARED / 'cifar10_slice.npz'}, images: test_images, labels: test_labels"
+    train = f"{{factory: 'lossgrid.data:npz', kwargs: {{{npz}, {norm}}}, samples: 200}}"
+    settings = (
+        f"output={output}",
+        f"model.checkpoint={SHARED / 'resnet20-12fca82f.th'}",
+        "model.expect={}",
+        f"data={{train: {train}}}",
+        "grid.alpha.points=11",
+        "grid.beta.points=9",
+        *settings,
+    )
+    sets = [word for setting in settings for word in ("--set", setting)]
+    return ["-m", "lossgrid", "run", str(ROOT / "jobs/resnet20-cifar10.yaml"), *sets]
+
+
+def values(path: Path) -> np.ndarray:
+    results = read_results(path)
+    return np.stack([results.values[column] for column in results.values])
+
+
+def bits(folder: Path) -> Iterator[Row]:
+    """Equal bits for any ranks, writer, chunk and coordinator."""
+    reference = None
+    for flavour in (MPICH_WHEEL, MPICH_PARALLEL, OPENMPI_PARALLEL):
+        for ranks in (1, 2, 3, 16):
+            for chunk in (1, 8):
+                for coordinator in ("shared", "dedicated")[: 1 if ranks == 1 else 2]:
+                    out = folder / f"{flavour.name}-{ranks}-{chunk}-{coordinator}.vtkhdf"
+                    settings = (f"runtime.chunk={chunk}", f"runtime.coordinator={coordinator}")
+                    began = time.perf_counter()
+                    done = mpirun(flavour, ranks, job_args(out, *settings), timeout=600)
+                    if done.returncode:
+                        raise SystemExit(f"{out.name}: {done.stderr}")
+                    found = values(out)
+                    reference = found if reference is None else reference
+                    yield {
+                        "writer": "parallel" if flavour.parallel and ranks > 1 else "coordinator",
+                        "environment": flavour.name,
+                        "ranks": ranks,
+                        "chunk": chunk,
+                        "coordinator": coordinator,
+                        "equal": found.tobytes() == reference.tobytes(),
+                        "seconds": round(time.perf_counter() - began, 1),
+                    }
+
+
+def right(folder: Path) -> Iterator[Row]:
+    """Against a naive float64 loop that shares no code with lossgrid."""
+    from tests import reference
+
+    data = np.load(SHARED / "cifar10_slice.npz")
+    chosen = np.random.Generator(np.random.Philox(0)).permutation(len(data["test_labels"]))[:200]
+    weights = reference.read_weights(SHARED / "resnet20-12fca82f.th")
+    truth = reference.surface(
+        weights,
+        data["test_images"][chosen],
+        data["test_labels"][chosen],
+        np.linspace(-1, 1, 11),
+        np.linspace(-1, 1, 9),
+    )
+    for precision in ("float64", "float32"):
+        out = folder / f"{precision}.vtkhdf"
+        setting = f"evaluation.precision={precision}"
+        done = mpirun(MPICH_WHEEL, 2, job_args(out, setting), timeout=1200)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        errors = np.abs(read_results(out).values["train_loss"] / truth - 1)
+        yield {
+            "precision": precision,
+            "points": errors.size,
+            "largest relative error": errors.max(),
+        }
+
+
+def balance(folder: Path) -> Iterator[Row]:
+    """Naps of 20 to 60 ms a point, 16 ranks, 51 x 51 points."""
+    nominal = sum(nap(point) for point in range(51 * 51))
+    for slow, name in ((-1, "all alike"), (5, "one 4 x slower")):
+        found = [
+            nominal
+            / 16
+            / run_ranks(
+                MPICH_WHEEL, 16, "ranks", folder / "naps.vtkhdf", "sleep", "auto", 51, slow
+            )["wall"]
+            for _ in range(REPEATS)
+        ]
+        yield {"ranks": name, "efficiency": statistics.median(found), "least": min(found)}
+
+
+def dispatch(folder: Path) -> Iterator[Row]:
+    """Stored points a second, beside bare tasks through mpi4py's pool, 8 ranks."""
+    out = folder / "null.vtkhdf"
+    for chunk, side in ((1, 100), (16, 300)):
+        ours, theirs = [], []
+        for _ in range(REPEATS):
+            found = run_ranks(MPICH_WHEEL, 8, "ranks", out, "null", chunk, side)
+            ours.append(found["points"] / found["wall"])
+            found = run_ranks(MPICH_WHEEL, 8, "pool", chunk, side * side)
+            theirs.append(found["points"] / found["wall"])
+        yield {
+            "chunk": chunk,
+            "lossgrid, stored points/s": round(statistics.median(ours)),
+            "MPI pool, bare tasks/s": round(statistics.median(theirs)),
+            "ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        }
+
+
+def idle(folder: Path) -> Iterator[Row]:
+    """CPU time of rank 0 while all evaluators sleep."""
+    shares = []
+    for _ in range(REPEATS):
+        found = run_ranks(MPICH_WHEEL, 8, "ranks", folder / "idle.vtkhdf", "idle", 2)
+        shares.append(found["busy"] / found["wall"])
+    yield {"ranks": 8, "share of a core": statistics.median(shares), "most": max(shares)}
+
+
+def size(folder: Path) -> Iterator[Row]:
+    """10,000 x 10,000 points: time to the first stored result, memory of rank 0."""
+    out = folder / "huge.vtkhdf"
+    found = run_ranks(MPICH_WHEEL, 1, "ranks", out, "size", 10_000)
+    out.unlink()
+    yield {
+        "points": int(found["points"]),
+        "seconds to the first result": found["wall"],
+        "peak MB": round(found["peak_mb"]),
+    }
+
+
+def crash(folder: Path, rounds: int = 100, ranks: int = 4, chunk: int = 4) -> Iterator[Row]:
+    """Kill a random rank at a random moment, run the same command again."""
+    print(f"  crash: seed 0, {rounds} rounds, {ranks} ranks, chunks of {chunk} points")
+    dice = random.Random(0)
+    settings = (
+        f"model={{factory: '{ROOT}/benchmarks/counted.py:model', "
+        f"recipe: '{ROOT}/benchmarks/counted.py:train', checkpoint: {folder}/counted.pt}}",
+        "grid.alpha.points=21",
+        "grid.beta.points=11",
+        f"runtime.chunk={chunk}",
+    )
+    sets = [word for setting in settings for word in ("--set", setting)]
+    args = ["-m", "lossgrid", "run", str(ROOT / "jobs/digits.yaml"), *sets]
+    out, counter = folder / "crash.vtkhdf", folder / "counted"
+    args += ["--set", f"output={out}"]
+    truth: dict[str, bytes] = {}
+    usual: dict[str, float] = {}
+    passes: dict[str, int] = {}
+    for flavour in (FLAVOURS[0], *FLAVOURS):  # the first trains the checkpoint
+        began = time.monotonic()
+        passes[flavour.name] = resumed(flavour, ranks, args, counter)
+        usual[flavour.name] = time.monotonic() - began
+        truth[flavour.name] = values(out).tobytes()
+        clear(out)
+    assert len(set(truth.values())) == 1
+    theta = min(passes.values()) // (21 * 11 + 1)  # forward passes a point; theta is one more
+    worst, stored_before, killed_early = 0.0, [], 0
+    for number in range(rounds):
+        flavour = FLAVOURS[number % len(FLAVOURS)]
+        counter.unlink(missing_ok=True)
+        moment = dice.uniform(0.0, usual[flavour.name])
+        killed_after(flavour, ranks, args, counter, moment, dice)
+        begun = out.exists()
+        stored = read_results(out).count(1) if begun else 0
+        killed_early += not begun
+        stored_before.append(stored)
+        once = counter.stat().st_size if counter.exists() else 0
+        again = resumed(flavour, ranks, args, counter)
+        if values(out).tobytes() != truth[flavour.name]:
+            raise SystemExit(f"round {number}: another surface than undisturbed")
+        # theta itself is measured in each run that came so far
+        extra = (once + again) / theta - (21 * 11 + 1) - (1 if once >= theta else 0)
+        worst = max(worst, extra)
+        left = [p.name for p in folder.iterdir() if ".lock" in p.name or ".new" in p.name]
+        if left:
+            raise SystemExit(f"round {number}: left behind {left}")
+        clear(out)
+        print(f"  round {number}: {flavour.name}, killed after {moment:.1f} s with {stored} stored")
+    yield {
+        "rounds": rounds,
+        "killed before the file was there": killed_early,
+        "median points stored at the kill": statistics.median(stored_before),
+        "most points recomputed": round(worst, 2),
+        "damaged or refused": 0,
+        "bitwise equal": rounds,
+    }
+
+
+def resumed(flavour: Flavour, ranks: int, args: list[str], counter: Path) -> int:
+    """Run to the end; forward passes that it took."""
+    before = counter.stat().st_size if counter.exists() else 0
+    environment = flavour.environment() | {"COUNTED": str(counter)}
+    done = mpirun(flavour, ranks, args, timeout=180, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{flavour.name}: status {done.returncode}\n{done.stderr}")
+    return counter.stat().st_size - before
+
+
+def killed_after(
+    flavour: Flavour,
+    ranks: int,
+    args: list[str],
+    counter: Path,
+    seconds: float,
+    dice: random.Random,
+) -> None:
+    """Start a run and kill -9 one of its ranks; the launcher must end by itself."""
+    environment = flavour.environment() | {"COUNTED": str(counter)}
+    with started(flavour, ranks, args, env=environment) as launcher:
+        time.sleep(seconds)
+        found = ranks_of(args[-1])
+        if found:
+            with suppress(ProcessLookupError):
+                os.kill(dice.choice(found), signal.SIGKILL)
+        launcher.communicate(timeout=60)
+
+
+def ranks_of(mark: str) -> list[int]:
+    """Python processes with `mark` among their arguments."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = cmdline.read_bytes().split(b"\0")
+            if b"python" in words[0] and mark.encode() in words:
+                found.append(int(cmdline.parent.name))
+    return sorted(found)
+
+
+def clear(out: Path) -> None:
+    for path in out.parent.glob(f"{out.stem}.*"):
+        path.unlink()
+
+
+SECTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    function.__name__: function for function in (size, idle, dispatch, balance, right, bits, crash)
+}
+
+
+def show(rows: list[Row]) -> None:
+    names = list(rows[0])
+    print("| " + " | ".join(names) + " |")
+    print("|" + " --- |" * len(names))
+    for row in rows:
+        cells = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    for name in sys.argv[1:] or SECTIONS:
+        section = SECTIONS[name]
+        print(f"\n### {name}: {section.__doc__}\n", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            show(list(section(Path(folder))))
+
+
+if __name__ == "__main__":
+    main()

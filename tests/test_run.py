@@ -1,0 +1,253 @@
+"""Jobs from beginning to end: on one rank in this process, on several under a real mpirun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
+from lossgrid.run import run
+from lossgrid.store import layout
+from lossgrid.store.log import RunLog
+from lossgrid.store.results import Results, read_results
+from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
+from tests.toy import toy_job
+
+TOY_COLUMNS = ["train_loss", "train_accuracy"]
+
+
+def results(folder: Path) -> Results:
+    return read_results(folder / "out" / "toy.vtkhdf")
+
+
+def stacked(found: Results) -> bytes:
+    return np.stack([found.values[name] for name in found.values]).tobytes()
+
+
+def test_one_rank_completes_a_plane(tmp_path: Path) -> None:
+    assert run(toy_job(tmp_path)) == COMPLETE
+    found = results(tmp_path)
+    assert list(found.values) == sorted(TOY_COLUMNS)
+    assert found.values["train_loss"].shape == (5, 7)
+    assert np.isfinite(found.values["train_loss"]).all()
+    assert (found.status == layout.DONE).all()
+    assert found.alpha[3] == 0.0
+    assert not (tmp_path / "out" / "toy.vtkhdf.lock").exists()
+    assert (tmp_path / "out" / "toy.png").exists()
+
+
+def test_a_line_has_no_beta(tmp_path: Path) -> None:
+    grid = {"alpha": {"min": -1, "max": 1, "points": 9}}
+    assert run(toy_job(tmp_path, grid=grid)) == COMPLETE
+    found = results(tmp_path)
+    assert found.beta is None
+    assert found.values["train_loss"].shape == (9,)
+
+
+def test_a_complete_job_computes_nothing_again(tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    run(job)
+    before = (tmp_path / "out" / "toy.vtkhdf").read_bytes()
+    assert run(job) == COMPLETE
+    assert mpirun(MPICH_WHEEL, 3, ["-m", "lossgrid", "run", job], timeout=120).returncode == 0
+    assert (tmp_path / "out" / "toy.vtkhdf").read_bytes() == before
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_the_same_bits_under_every_mpi(flavour: Flavour, ranks: int, tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    run(job)
+    alone = stacked(results(tmp_path))
+    args = ["-m", "lossgrid", "run", job, "--overwrite"]
+    done = mpirun(flavour, ranks, args, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert ("parallel HDF5" in done.stderr) == (flavour.parallel and ranks > 1)
+    assert stacked(results(tmp_path)) == alone
+
+
+@pytest.mark.parametrize("setting", ["runtime.chunk=8", "runtime.coordinator=dedicated"])
+def test_the_same_bits_however_the_work_is_shared(setting: str, tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    run(job)
+    alone = stacked(results(tmp_path))
+    args = ["-m", "lossgrid", "run", job, "--overwrite", "--set", setting]
+    done = mpirun(MPICH_WHEEL, 3, args, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    assert stacked(found) == alone
+
+
+def test_a_dedicated_coordinator_computes_nothing(tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    args = ["-m", "lossgrid", "run", job, "--set", "runtime.coordinator=dedicated"]
+    assert mpirun(MPICH_WHEEL, 3, args, timeout=120).returncode == 0
+    import h5py
+
+    with h5py.File(tmp_path / "out" / "toy.vtkhdf") as file:
+        assert set(np.unique(file["lossgrid/points/rank"])) <= {1, 2}
+
+
+def test_more_ranks_than_points(tmp_path: Path) -> None:
+    grid = {"alpha": {"min": 0, "max": 1, "points": 2}}
+    job = toy_job(tmp_path, grid=grid)
+    done = mpirun(MPICH_WHEEL, 5, ["-m", "lossgrid", "run", job], timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (results(tmp_path).status == layout.DONE).all()
+
+
+def test_failed_points_are_recorded_and_tried_again(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    (tmp_path / "broken").touch()
+    assert run(job) == SOME_FAILED
+    found = results(tmp_path)
+    failed = found.status == layout.FAILED
+    assert 0 < failed.sum() < failed.size
+    assert np.isnan(found.values["train_loss"][failed]).all()
+    assert np.isfinite(found.values["train_loss"][~failed]).all()
+    assert set(found.errors()) == set(np.flatnonzero(failed))
+    assert set(found.errors().values()) == {"ValueError: too far out"}
+
+    (tmp_path / "broken").unlink()
+    assert run(job) == COMPLETE
+    again = results(tmp_path)
+    assert (again.status == layout.DONE).all()
+    assert not again.errors()
+    import h5py
+
+    with h5py.File(again.path) as file:
+        attempts = file["lossgrid/points/attempt"][...]
+    assert np.array_equal(attempts, np.where(failed, 2, 1))
+
+
+def test_nan_and_infinity_are_results(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:unbounded", metrics=["loss"])
+    assert run(job) == COMPLETE
+    found = results(tmp_path)
+    values = found.values["train_loss"]
+    assert np.isnan(values).any()
+    assert np.isinf(values).any()
+    assert (found.status == layout.DONE).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(31, 21))
+    command = [sys.executable, "-m", "lossgrid", "run", str(job)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        await_points(tmp_path, 5)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == UNFINISHED, said
+    assert "run the same command again" in said
+    stopped = results(tmp_path)
+    stored = stopped.status == layout.DONE
+    assert 5 <= stored.sum() < stored.size
+    kept = stopped.values["train_loss"][stored]
+    assert run(job) == COMPLETE
+    assert np.array_equal(kept, results(tmp_path).values["train_loss"][stored])
+    events = list(RunLog(job.parent / "out" / "toy.vtkhdf").events())
+    assert [e["event"] for e in events] == ["start", "end", "start", "end"]
+    assert events[1]["signal"] == number.name
+    assert events[2]["done"] == stored.sum() == events[1]["stored"]
+
+
+def test_a_signal_to_one_worker_stops_all_ranks(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(41, 41))
+    script = tmp_path / "signalled.py"
+    script.write_text(
+        "import os, signal, sys, threading\n"
+        "if os.environ.get('PMI_RANK') == '2':\n"
+        "    from pathlib import Path\n"
+        "    import time\n"
+        "    def strike():\n"
+        f"        while not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    threading.Thread(target=strike, daemon=True).start()\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    with started(MPICH_WHEEL, 3, [script, "run", job]) as launcher:
+        await_points(tmp_path, 5)
+        (tmp_path / "go").touch()
+        _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == UNFINISHED, said
+    assert results(tmp_path).count(layout.PENDING) > 0
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_kill_9_loses_no_stored_point(flavour: Flavour, victim: int, tmp_path: Path) -> None:
+    settings = {"loss": "toy.py:slow", "metrics": ["loss"], "grid": plane(17, 13)}
+    job = toy_job(tmp_path, **settings)
+    args = ["-m", "lossgrid", "run", job]
+    with started(flavour, 2, args) as launcher:
+        await_points(tmp_path, 5)
+        os.kill(rank_processes(job)[victim], signal.SIGKILL)
+        launcher.communicate(timeout=60)
+    assert launcher.returncode != 0
+    killed = results(tmp_path)
+    stored = killed.status == layout.DONE
+    assert 5 <= stored.sum() < stored.size
+    kept = killed.values["train_loss"][stored]
+    done = mpirun(flavour, 2, args, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    assert np.array_equal(found.values["train_loss"][stored], kept)
+    (tmp_path / "fresh").mkdir()
+    assert run(toy_job(tmp_path / "fresh", **settings)) == COMPLETE
+    assert stacked(found) == stacked(results(tmp_path / "fresh"))
+    import h5py
+
+    with h5py.File(found.path) as file:  # nothing that was stored was computed again
+        assert (file["lossgrid/points/attempt"][...] == 1).all()
+
+
+def test_another_run_of_the_same_job_is_refused_while_one_is_at_work(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(61, 61))
+    command = [sys.executable, "-m", "lossgrid", "run", str(job)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        await_points(tmp_path, 1)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        first.terminate()
+    assert second.returncode == 2
+    assert "another run is working on this file" in second.stderr
+    assert str(first.pid) in second.stderr
+
+
+def plane(nx: int, ny: int) -> dict[str, dict[str, float]]:
+    return {
+        "alpha": {"min": -1, "max": 1, "points": nx},
+        "beta": {"min": -1, "max": 1, "points": ny},
+    }
+
+
+def await_points(folder: Path, wanted: int, seconds: float = 60) -> None:
+    """Return once so many points are stored: a reader beside the running job."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        there = (folder / "out" / "toy.vtkhdf").exists()
+        if there and results(folder).count(layout.DONE) >= wanted:
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"fewer than {wanted} points after {seconds} s")
+
+
+def rank_processes(job: Path) -> list[int]:
+    """Python processes that run a job, in the order in which they started."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"python" in words[0] and str(job).encode() in words:
+            found.append(int(cmdline.parent.name))
+    return sorted(found)

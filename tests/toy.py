@@ -1,0 +1,62 @@
+"""A job small enough to run many times: a two-layer network on 40 made-up samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+USER_CODE = '''
+from pathlib import Path
+import torch
+from torch import nn
+
+HERE = Path(__file__).parent
+
+
+def model(hidden=8, classes=3):
+    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+def data(samples=40, classes=3):
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(samples, 4, generator=generator)
+    return inputs, torch.randint(classes, (samples,), generator=generator)
+
+
+def touchy(outputs, targets):
+    """Fails far from theta as long as the file `broken` lies beside this one."""
+    if (HERE / "broken").exists() and outputs.abs().max() > 2:
+        raise ValueError("too far out")
+    return outputs.square().mean(dim=1)
+
+
+def unbounded(outputs, targets):
+    """Infinite far from theta, NaN beyond."""
+    far = outputs.abs().max()
+    return outputs[:, 0] * 0 + (float("nan") if far > 2.5 else float("inf") if far > 2 else 1.0)
+
+
+def slow(outputs, targets):
+    import time
+    time.sleep(0.02)
+    return outputs.square().mean(dim=1)
+'''
+
+
+def toy_job(folder: Path, **changes: Any) -> Path:
+    """Write the job and its code into a folder; `changes` replace top-level keys."""
+    (folder / "toy.py").write_text(USER_CODE)
+    job = {
+        "output": "out/toy.vtkhdf",
+        "model": {"factory": "toy.py:model"},
+        "data": {"train": {"factory": "toy.py:data"}},
+        "grid": {
+            "alpha": {"min": -1, "max": 1, "points": 7},
+            "beta": {"min": -1, "max": 1, "points": 5},
+        },
+    }
+    path = folder / "toy.yaml"
+    path.write_text(yaml.safe_dump(job | changes))
+    return path
