@@ -60,7 +60,7 @@ def create(path: Path, contents: Contents) -> None:
         fsync(fresh)
         os.replace(fresh, path)
         fsync(path.parent)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
         fresh.unlink(missing_ok=True)
         raise UserError(f"{path}: can't create the results file: {reason(error)}") from error
 

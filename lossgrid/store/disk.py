@@ -21,8 +21,8 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
-def reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
     """The system's own words out of an error, also one that HDF5 has wrapped."""
     wrapped = re.search(r"errno = (\d+)", str(error))
-    number = int(wrapped.group(1)) if wrapped else error.errno or 0
+    number = int(wrapped.group(1)) if wrapped else getattr(error, "errno", None) or 0
     return os.strerror(number) if number in errno.errorcode else str(error)

@@ -133,9 +133,9 @@ def opened(path: Path) -> Iterator[Any]:
                 )
             yield file
     except (OSError, KeyError, RuntimeError) as error:
-        told = reason(error) if isinstance(error, OSError) else str(error)
         raise UserError(
-            f"{path}: can't be read as a results file: cut short, damaged or not HDF5 ({told}); "
+            f"{path}: can't be read as a results file: cut short, damaged or not HDF5 "
+            f"({reason(error)}); "
             "restore it from a copy, or start anew with 'lossgrid run JOB --overwrite'"
         ) from error
 

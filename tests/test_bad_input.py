@@ -1,0 +1,244 @@
+"""Bad input ends in one clear sentence and exit status 2, with nothing written or lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lossgrid.cli import main
+from lossgrid.run import run
+from lossgrid.store.results import read_results
+from tests.mpi import Flavour, mpirun
+from tests.test_run import await_points, plane
+from tests.toy import toy_job
+
+FIT = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs the command line, which must refuse; returns its sentence."""
+
+    def refuse(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["lossgrid", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr().err.strip().splitlines()
+        assert end.value.code == 2, said
+        assert said[-1].startswith("lossgrid: ")
+        assert not any("Traceback" in line for line in said)
+        return said[-1]
+
+    return refuse
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    return {"factory": "toy.py:model", **changes}
+
+
+def saved(folder: Path, state: object) -> str:
+    torch.save(state, folder / "toy.pt")
+    return "toy.pt"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"modle": {}}, ["toy.yaml", "modle", "did you mean 'model'"]),
+        ({"grid": {"alpha": {"min": 1, "max": -1, "points": 3}}}, ["grid.alpha.max"]),
+        ({"grid": {"alpha": {"min": 0, "max": 1, "points": 0}}}, ["grid.alpha.points"]),
+        ({"grid": {"alpha": {"min": 0, "max": 1, "points": "many"}}}, ["grid.alpha.points"]),
+        ({"model": {"factory": "nowhere:model"}}, ["nowhere", "ModuleNotFoundError"]),
+        ({"model": {"factory": "toy.py:mdoel"}}, ["mdoel"]),
+        ({"model": model(checkpoint="gone.pt")}, ["gone.pt"]),
+        ({"data": {"train": {"factory": "toy.py:data", "samples": 41}}}, ["41", "40"]),
+        ({"data": {"train": {"factory": "toy.py:data", "kwargs": {"classes": 9}}}}, ["3"]),
+        ({"directions": {"kind": "file", "path": "gone.h5"}}, ["directions.path", "gone.h5"]),
+        ({"directions": {"parameters": "conv*"}}, ["nothing moves", "0.weight"]),
+        ({"runtime": {"coordinator": "dedicated"}}, ["runtime.coordinator", "mpirun"]),
+        ({"runtime": {"writer": "parallel"}}, ["runtime.writer", "mpirun"]),
+        ({"evaluation": {"device": "cuda"}}, ["evaluation.device", "GPU"]),
+        ({"model": model(expect={"train_accuracy": 0.999})}, ["model.expect", "train_accuracy"]),
+    ],
+)
+def test_a_bad_job(
+    changes: dict[str, Any], words: list[str], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    if changes.get("evaluation") and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    said = refused("run", toy_job(tmp_path, **changes))
+    assert all(word in said for word in words), said
+    assert not list(tmp_path.rglob("*.vtkhdf*"))
+
+
+def test_no_job_file(tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "gone.yaml" in refused("run", tmp_path / "gone.yaml")
+
+
+def test_a_checkpoint_of_another_network(tmp_path: Path, refused: Callable[..., str]) -> None:
+    state = nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 3), nn.Linear(3, 3)).state_dict()
+    said = refused("run", toy_job(tmp_path, model=model(checkpoint=saved(tmp_path, state))))
+    assert "0.weight (9, 4) instead of (8, 4)" in said
+    assert "3.weight" in said
+
+
+def test_a_checkpoint_cut_short(tmp_path: Path, refused: Callable[..., str]) -> None:
+    saved(tmp_path, FIT.state_dict())
+    whole = (tmp_path / "toy.pt").read_bytes()
+    (tmp_path / "toy.pt").write_bytes(whole[: len(whole) // 2])
+    assert "toy.pt" in refused("run", toy_job(tmp_path, model=model(checkpoint="toy.pt")))
+
+
+def test_weights_that_are_not_finite(tmp_path: Path, refused: Callable[..., str]) -> None:
+    state = {name: tensor.clone() for name, tensor in FIT.state_dict().items()}
+    state["2.bias"][1] = float("nan")
+    said = refused("run", toy_job(tmp_path, model=model(checkpoint=saved(tmp_path, state))))
+    assert "2.bias" in said
+
+
+def test_an_array_file_cut_short(tmp_path: Path, refused: Callable[..., str]) -> None:
+    images = np.zeros((8, 4), np.float32)
+    np.savez(tmp_path / "toy.npz", images=images, labels=np.zeros(8, np.int64))
+    whole = (tmp_path / "toy.npz").read_bytes()
+    (tmp_path / "toy.npz").write_bytes(whole[: len(whole) // 2])
+    kwargs = {"path": "toy.npz", "images": "images", "labels": "labels"}
+    data = {"train": {"factory": "lossgrid.data:npz", "kwargs": kwargs}}
+    assert "toy.npz" in refused("run", toy_job(tmp_path, data=data))
+
+
+def test_directions_of_another_network(tmp_path: Path, refused: Callable[..., str]) -> None:
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        for axis in "xy":
+            file[f"lossgrid/directions/{axis}/0.weight"] = np.ones((9, 4), np.float32)
+    directions = {"kind": "file", "path": "d.h5"}
+    said = refused("run", toy_job(tmp_path, directions=directions))
+    assert "another network" in said
+    assert "0.weight" in said
+
+
+def test_a_plane_from_a_file_of_one_direction(tmp_path: Path, refused: Callable[..., str]) -> None:
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["lossgrid/directions/x/0.weight"] = np.ones((8, 4), np.float32)
+    directions = {"kind": "file", "path": "d.h5"}
+    said = refused("run", toy_job(tmp_path, directions=directions))
+    assert "directions/y" in said
+    assert "grid.beta" in said
+
+
+def test_an_output_folder_that_cannot_be_written(
+    tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "out").write_text("a file where a folder should be")
+    said = refused("run", toy_job(tmp_path))
+    assert str(tmp_path / "out") in said
+
+
+def test_results_cut_short(tmp_path: Path, refused: Callable[..., str]) -> None:
+    job = toy_job(tmp_path)
+    run(job)
+    out = tmp_path / "out" / "toy.vtkhdf"
+    os.truncate(out, out.stat().st_size // 2)
+    for command in (("run", job), ("status", out), ("plot", out)):
+        assert "cut short" in refused(*command)
+    assert run(job, overwrite=True) == 0
+
+
+def test_results_that_are_not_ours(tmp_path: Path, refused: Callable[..., str]) -> None:
+    job = toy_job(tmp_path)
+    out = tmp_path / "out" / "toy.vtkhdf"
+    out.parent.mkdir()
+    with h5py.File(out, "w") as file:
+        file["precious"] = np.arange(3)
+    assert "not a results file" in refused("run", job)
+    with h5py.File(out) as file:
+        assert file["precious"][2] == 2
+
+
+def test_results_of_another_job_are_kept(tmp_path: Path, refused: Callable[..., str]) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    before = out.read_bytes()
+    job = toy_job(tmp_path, directions={"seed": 1}, grid=plane(9, 5))
+    said = refused("run", job)
+    assert "directions (" in said
+    assert "alpha (7 points from -1.0 to 1.0 there, 9 points from -1.0 to 1.0 here)" in said
+    assert "beta" not in said
+    assert "weights" not in said
+    assert out.read_bytes() == before
+    assert run(job, overwrite=True) == 0
+    assert read_results(out).shape == (5, 9)
+
+
+def test_overwrite_waits_for_a_valid_job(tmp_path: Path, refused: Callable[..., str]) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    before = out.read_bytes()
+    refused("run", toy_job(tmp_path, model={"factory": "toy.py:gone"}), "--overwrite")
+    refused("run", toy_job(tmp_path, model=model(expect={"train_loss": -1})), "--overwrite")
+    assert out.read_bytes() == before
+
+
+def test_one_rank_speaks_for_all(flavour: Flavour, tmp_path: Path) -> None:
+    job = toy_job(tmp_path, model={"factory": "toy.py:gone"})
+    done = mpirun(flavour, 3, ["-m", "lossgrid", "run", job], timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.count("gone") == 2  # "cannot be used: toy.py has no 'gone'"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_rank_that_sees_other_data_is_named(flavour: Flavour, tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    code = (tmp_path / "toy.py").read_text()
+    rank = "next(v for k in ('PMI_RANK', 'OMPI_COMM_WORLD_RANK') if (v := os.environ.get(k)))"
+    other = code.replace("manual_seed(1)", f"manual_seed(int({rank} == '1'))")
+    (tmp_path / "toy.py").write_text("import os\n" + other)
+    done = mpirun(flavour, 2, ["-m", "lossgrid", "run", job], timeout=120)
+    assert done.returncode == 2
+    assert "rank 1 would not compute what rank 0 does: data train" in done.stderr
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """A limit on the file's size stands in for the disk: the system refuses the write alike."""
+    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(31, 31))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    command = [sys.executable, "-m", "lossgrid", "run", str(job)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        await_points(tmp_path, 5)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert "Traceback" not in said
+    assert f"{out}: results can't be stored any more: File too large" in said
+    stored = read_results(out).status == 1
+    kept = read_results(out).values["train_loss"][stored]
+    assert stored.sum() >= 5
+    assert run(job) == 0
+    assert np.array_equal(read_results(out).values["train_loss"][stored], kept)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_no_room_for_the_results_file(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "out").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "out")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        said = refused("run", toy_job(tmp_path, grid=plane(301, 301)))
+        assert "No space left on device" in said
+        assert not list((tmp_path / "out").iterdir())
+    finally:
+        subprocess.run(["umount", str(tmp_path / "out")], check=True)

@@ -1,0 +1,81 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lossgrid import __version__
+from lossgrid.run import run
+from tests.toy import toy_job
+
+
+def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lossgrid", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_names_every_command() -> None:
+    said = lossgrid("--help").stdout
+    for command in ("run", "plan", "status", "plot", "doctor"):
+        assert f"\n  {command} " in said
+
+
+def test_version() -> None:
+    assert lossgrid("--version").stdout.strip().endswith(__version__)
+
+
+@pytest.mark.parametrize("arguments", [("frobnicate",), ("run",), ("plot", "--colum", "x")])
+def test_a_wrong_command_line_is_exit_2(arguments: tuple[str, ...]) -> None:
+    done = lossgrid(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "h5py", "mpi4py", "matplotlib", "vtk", "pydantic")
+    code = (
+        "import sys; sys.argv = ['lossgrid', '--help']\n"
+        "from lossgrid.cli import main\n"
+        "try: main()\n"
+        f"except SystemExit: print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_plan_predicts_and_writes_nothing(tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    done = lossgrid("plan", job, "--ranks", 4)
+    assert done.returncode == 0, done.stderr
+    for words in ("7 x 5 = 35 points", "cosine", "batches of", "on 4 such rank(s)", "train_loss"):
+        assert words in done.stdout
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == [
+        "toy.py",
+        "toy.yaml",
+    ]
+
+
+def test_status_and_plot(tmp_path: Path) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    said = lossgrid("status", out).stdout
+    assert "35 of 35 points done (100.0%), 0 failed" in said
+    assert "finished" in said
+    figure = tmp_path / "figure.pdf"
+    done = lossgrid("plot", out, "--output", figure, "--column", "train_accuracy")
+    assert done.returncode == 0, done.stderr
+    assert figure.read_bytes().startswith(b"%PDF")
+
+
+def test_set_overrides_the_job(tmp_path: Path) -> None:
+    done = lossgrid("run", toy_job(tmp_path), "--set", "grid.alpha.points=3")
+    assert done.returncode == 0, done.stderr
+    assert "grid 3 x 5, 15 points pending" in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in lossgrid("--debug", "run", tmp_path / "gone.yaml").stderr
