@@ -65,7 +65,7 @@ def _read_text(path: Path) -> str:
     if len(raw) > _MAX_BYTES:
         raise ValueError("more than a megabyte: this is no job file")
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text (byte {error.start})") from None
 

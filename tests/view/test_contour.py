@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lossgrid.engine.order import coarse_to_fine
 from lossgrid.errors import UserError
 from lossgrid.view import Landscape
-from lossgrid.view.contour import _draw, _snapshot, plot_contour
+from lossgrid.view.contour import _draw, _drawn_lattice, _snapshot, plot_contour
 
 ALPHA, BETA = np.linspace(-1, 2, 25), np.linspace(0, 2, 17)
 BOWL = 0.01 + (ALPHA[None] - 1.5) ** 2 + 3 * (BETA[:, None] - 0.25) ** 2
@@ -183,18 +183,30 @@ def test_planes_without_width_are_drawn(tmp_path: Path, shape: tuple[int, int]) 
         assert plot_contour(made, None, tmp_path / "a.png").is_file()
 
 
-def test_large_grids_are_thinned(tmp_path: Path) -> None:
-    axis = np.linspace(-1, 1, 2100)
+def test_large_grids_are_thinned() -> None:
+    rows, columns = _drawn_lattice(np.ones((2100, 3), np.uint8))
+    assert rows.size <= 1001
+    assert (rows[0], rows[-1]) == (0, 2099)
+    assert columns[-1] == 2
+    axis = np.linspace(-1, 1, 1100)
     values = axis[None] ** 2 + axis[:, None] ** 2 + 1
     made = Made({"test_loss": values}, axis, axis, np.ones(values.shape, np.uint8))
-    snapshot = _snapshot(made, "test_loss")
-    filled = _draw(snapshot).axes[0].collections[0]
-    assert sum(len(path.vertices) for path in filled.get_paths()) < 1_000_000
     assert WHITE not in colours(made, [(-0.99, -0.99), (0.99, 0.99)])
 
 
+def test_values_beyond_the_scale_have_its_end_colours() -> None:
+    values = BOWL.copy()
+    values[6:11, 5:11] = 0.0
+    values[6:11, 15:20] = 1e200
+    zero, huge, usual = colours(
+        plane(values={"test_loss": values}), [(0.0, 1.0), (1.15, 1.0), (-0.9, 1.9)]
+    )
+    assert WHITE not in (zero, huge)
+    assert sum(zero) < sum(usual) < sum(huge)
+
+
 def test_names_are_not_taken_for_formulas(tmp_path: Path) -> None:
-    assert plot_contour(plane(name="$x_{"), None, tmp_path / "a.png").is_file()
+    assert plot_contour(plane(name="$x_{$"), None, tmp_path / "a.png").is_file()
 
 
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def test_zeros_and_diverged_corners_do_not_flatten_the_rest() -> None:
     assert scale.high == pytest.approx(np.sqrt(10) * 1e8, rel=0.1)
 
 
+def test_the_widest_range_has_levels() -> None:
+    scale = scale_for(np.array([-1.7e308, 0.0, 1.7e308]), fraction=False)
+    assert np.isfinite(scale.filled_levels()).all()
+
+
 @pytest.mark.parametrize("value", [0.0, 2.3, -1e-200, 1e299, 5e-324])
 def test_constant_values_are_known_as_such(value: float) -> None:
     values = np.full(5, value)
