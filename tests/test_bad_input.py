@@ -200,15 +200,28 @@ def test_one_rank_speaks_for_all(flavour: Flavour, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_rank_that_sees_other_data_is_named(flavour: Flavour, tmp_path: Path) -> None:
+RANK = "next(v for k in ('PMI_RANK', 'OMPI_COMM_WORLD_RANK') if (v := os.environ.get(k)))"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("manual_seed(1)", f"manual_seed(int({RANK} == '1'))"), "data train"),
+        (("generator = ", f"assert {RANK} == '0', 'no disk here'; generator = "), "no disk here"),
+    ],
+)
+def test_a_rank_that_differs_is_named(
+    change: tuple[str, str], words: str, flavour: Flavour, tmp_path: Path
+) -> None:
     job = toy_job(tmp_path)
     code = (tmp_path / "toy.py").read_text()
-    rank = "next(v for k in ('PMI_RANK', 'OMPI_COMM_WORLD_RANK') if (v := os.environ.get(k)))"
-    other = code.replace("manual_seed(1)", f"manual_seed(int({rank} == '1'))")
-    (tmp_path / "toy.py").write_text("import os\n" + other)
+    (tmp_path / "toy.py").write_text("import os\n" + code.replace(*change))
     done = mpirun(flavour, 2, ["-m", "lossgrid", "run", job], timeout=120)
     assert done.returncode == 2
-    assert "rank 1 would not compute what rank 0 does: data train" in done.stderr
+    sentence = next(line for line in done.stderr.splitlines() if line.startswith("lossgrid: "))
+    assert sentence.startswith("lossgrid: rank 1 ")
+    assert words in sentence
+    assert "Traceback" not in done.stderr
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
