@@ -1,4 +1,4 @@
-"""The whole way from job file to results, against a naive loop that shares no code with lossgrid."""
+"""The whole way from job file to results, against a naive loop that shares no code with it."""
 
 from __future__ import annotations
 
