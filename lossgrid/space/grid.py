@@ -13,14 +13,14 @@ from lossgrid.job import AxisSpec, GridSpec
 def coordinates(axis: AxisSpec) -> NDArray[np.float64]:
     """Equidistant coordinates of an axis, both ends exact.
 
-    Computed as (min (n - 1 - i) + max i) / (n - 1), so that a symmetric range holds an exact zero
-    in its middle, where the network itself is.
+    Computed as min (n - 1 - i) / (n - 1) + max i / (n - 1), so that a symmetric range holds an
+    exact zero in its middle, where the network itself is.
 
     Returns: float64, shape (points,).
     """
     last = max(axis.points - 1, 1)
     steps = np.arange(axis.points, dtype=np.float64)
-    values: NDArray[np.float64] = (axis.min * (last - steps) + axis.max * steps) / last
+    values: NDArray[np.float64] = axis.min * ((last - steps) / last) + axis.max * (steps / last)
     return values
 
 

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lossgrid.data import Split
+from lossgrid.evaluate.evaluator import GridEvaluator, batches
+from lossgrid.evaluate.plan import Plan
+from lossgrid.problem import Problem
+from lossgrid.problem.losses import accuracy, cross_entropy
+from lossgrid.space import Grid, Layout, Plane
+from lossgrid.space.directions import random_direction
+from lossgrid.space.normalization import normalize
+
+CPU = torch.device("cpu")
+PLAN = Plan("cpu", "any", torch.__version__, "float64", 8)
+GRID = Grid(np.linspace(-1, 1, 5), np.linspace(-0.5, 1, 4))
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.relu(self.bn(self.conv(x))).mean(dim=(2, 3)))
+
+
+def trained() -> Network:
+    torch.manual_seed(0)
+    network = Network()
+    with torch.no_grad():
+        network.bn.running_mean.normal_()
+        network.bn.running_var.uniform_(0.5, 2)
+        network.bn.weight.uniform_(0.5, 2)
+    return network.eval()
+
+
+def samples(count: int = 21) -> Split:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 1, 6, 6, generator=generator, dtype=torch.float64)
+    return Split(images, torch.randint(3, (count,), generator=generator))
+
+
+def problem(build: Callable[[], nn.Module] = trained, **splits: Split) -> Problem:
+    metrics = {"loss": cross_entropy, "accuracy": accuracy}
+    return Problem(build, splits or {"train": samples()}, cross_entropy, metrics)
+
+
+def plane_of(model: nn.Module, how: str = "filter", seed: int = 0) -> Plane:
+    moving = [
+        (name, "weight", tensor.shape)
+        for name, tensor in model.named_parameters()
+        if tensor.dim() > 1
+    ]
+    layout = Layout(moving)  # type: ignore[arg-type]
+    theta = {name: tensor.detach().double() for name, tensor in model.named_parameters()}
+    drawn = [normalize(random_direction(layout, seed, axis), theta, how) for axis in "xy"]  # type: ignore[arg-type]
+    corners = [layout.flatten(corner, torch.float64) for corner in (theta, *drawn)]
+    return Plane(layout, torch.stack(corners), False, drawn)
+
+
+def evaluator(
+    build: Callable[[], nn.Module] = trained, plan: Plan = PLAN, lanes: int = 1, how: str = "filter"
+) -> GridEvaluator:
+    return GridEvaluator(problem(build), plane_of(build(), how), GRID, plan, CPU, lanes)
+
+
+@given(count=st.integers(1, 300), size=st.integers(1, 64))
+def test_batches_have_one_shape_and_cover_each_sample_once(count: int, size: int) -> None:
+    cut = list(batches(count, size))
+    assert {batch.end - batch.begin for batch in cut} == {min(size, count)}
+    assert all(0 <= batch.begin <= batch.fresh < batch.end <= count for batch in cut)
+    fresh = [i for batch in cut for i in range(batch.fresh, batch.end)]
+    assert fresh == list(range(count))
+
+
+def naive(alpha: float, beta: float) -> tuple[float, float]:
+    """The definition, in one pass over all samples."""
+    network = trained().double()
+    x, y = plane_of(trained()).directions
+    with torch.no_grad():
+        for name, tensor in network.named_parameters():
+            if name in x:
+                tensor.add_(alpha * x[name] + beta * y[name])
+        split = samples()
+        logits = network(split.inputs)
+        loss = F.cross_entropy(logits, split.targets).item()
+        return loss, (logits.argmax(1) == split.targets).double().mean().item()
+
+
+def test_values_are_those_of_the_definition() -> None:
+    found = evaluator()(np.arange(20))
+    for point in range(20):
+        row, column = divmod(point, 5)
+        wanted = naive(float(GRID.alpha[column]), float(GRID.beta[row]))  # type: ignore[index]
+        np.testing.assert_allclose(found[point], wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_lanes_do_not_change_a_bit(precision: str) -> None:
+    plan = replace(PLAN, precision=precision, batch_size=4)
+    points = np.arange(20)
+    alone = evaluator(plan=plan)(points)
+    for lanes in (2, 3):
+        found = evaluator(plan=plan, lanes=lanes)
+        assert found(points).tobytes() == alone.tobytes()
+        assert found(points[::-1])[::-1].tobytes() == alone.tobytes()
+
+
+class Remembering(Network):
+    """Keeps a state between the two halves of a forward pass, as hooks and caches do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = x.sum()
+        logits = super().forward(x)
+        return logits + 0 * self.seen if torch.equal(self.seen, x.sum()) else logits * math.nan
+
+
+def remembering() -> nn.Module:
+    network = Remembering().eval()
+    network.load_state_dict(trained().state_dict())
+    return network
+
+
+def test_lanes_share_no_module() -> None:
+    plan = replace(PLAN, batch_size=2)
+    for _ in range(5):
+        assert np.isfinite(evaluator(remembering, plan, lanes=3)(np.arange(20))).all()
+
+
+def hooked() -> nn.Module:
+    network = trained()
+    network.conv.register_forward_hook(lambda module, args, out: out)
+    return network
+
+
+def test_a_model_with_hooks_runs_in_one_lane() -> None:
+    assert evaluator(hooked, lanes=3)._pool is None
+    assert evaluator(lanes=3)._pool is not None
+
+
+class Moody(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.out.weight.abs().max() > 1.2:
+            raise ValueError("too large")
+        return super().forward(x)
+
+
+def moody() -> nn.Module:
+    network = Moody().eval()
+    network.load_state_dict(trained().state_dict())
+    return network
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_an_error_leaves_the_next_point_right(lanes: int) -> None:
+    plan = replace(PLAN, batch_size=2)
+    right = evaluator(plan=plan)
+    found = evaluator(moody, plan, lanes)
+    raised = 0
+    for point in np.arange(20):
+        one = np.array([point])
+        try:
+            values = found(one)
+        except ValueError:
+            raised += 1
+        else:
+            assert values.tobytes() == right(one).tobytes()
+    assert 0 < raised < 20
+
+
+def test_columns_are_split_and_metric_in_order() -> None:
+    splits = {"train": samples(), "test": samples(5)}
+    found = GridEvaluator(problem(**splits), plane_of(trained()), GRID, PLAN, CPU)
+    assert found.columns == ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    assert found(np.array([3])).shape == (1, 4)
+
+
+def relu_network(scale: float) -> nn.Module:
+    """f(x) = W2 relu(W1 x + b1): the same function for every scale."""
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 10), nn.ReLU(), nn.Linear(10, 3)).double()
+    with torch.no_grad():
+        network[1].weight *= scale
+        network[1].bias *= scale
+        network[3].weight /= scale
+    return network.eval()
+
+
+def norm_network(scale: float) -> nn.Module:
+    """BatchNorm (eps = 0) undoes what its filters are scaled by."""
+    network = trained().double()
+    network.bn.eps = 0.0
+    with torch.no_grad():
+        network.conv.weight *= scale
+        network.conv.bias *= scale
+        network.bn.running_mean *= scale
+        network.bn.running_var *= scale**2
+    return network
+
+
+@pytest.mark.parametrize("build", [relu_network, norm_network])
+def test_filter_normalized_surfaces_do_not_see_the_scale(
+    build: Callable[[float], nn.Module],
+) -> None:
+    """Li et al., section 4: what the method exists for."""
+
+    def surface(scale: float, how: str) -> np.ndarray:
+        return evaluator(lambda: build(scale), how=how)(np.arange(20))[:, 0]
+
+    np.testing.assert_allclose(surface(10, "filter"), surface(1, "filter"), rtol=1e-5)
+    apart = np.abs(surface(10, "none") / surface(1, "none") - 1)
+    assert apart.max() > 0.01

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lossgrid.data import Split
+from lossgrid.errors import UserError
+from lossgrid.evaluate.device import lanes, own_device
+from lossgrid.evaluate.plan import Plan, choose_plan
+from lossgrid.job import EvaluationSpec
+from lossgrid.problem import Problem
+from tests.evaluate.test_evaluator import PLAN, problem
+
+
+def images(*shape: int) -> Problem:
+    return problem(train=Split(torch.zeros(2, *shape), torch.zeros(2)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_size"), [((3, 32, 32), 50), ((64,), 128), ((3, 224, 224), 16)]
+)
+def test_batches_by_rule(shape: tuple[int, ...], batch_size: int) -> None:
+    plan = choose_plan(EvaluationSpec(device="cpu"), images(*shape))
+    assert plan.batch_size == batch_size
+
+
+def test_the_job_has_the_last_word() -> None:
+    spec = EvaluationSpec(device="cpu", precision="float64", batch_size=7)
+    plan = choose_plan(spec, images(5))
+    assert (plan.batch_size, plan.dtype, plan.device) == (7, torch.float64, "cpu")
+
+
+def test_a_plan_survives_its_file() -> None:
+    assert Plan.from_json(PLAN.to_json()) == PLAN
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_no_gpu() -> None:
+    with pytest.raises(UserError, match=r"evaluation\.device: cuda"):
+        choose_plan(EvaluationSpec(device="cuda"), images(5))
+    assert choose_plan(EvaluationSpec(), images(5)).device == "cpu"
+
+
+def test_ranks_share_a_cpu_and_its_operations_run_on_one_thread() -> None:
+    assert own_device(PLAN, 3, 16, share=False) == torch.device("cpu")
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(("said", "found"), [(None, 6), ("2", 2), ("3,2", 3), ("", 6), ("x", 6)])
+def test_lanes_follow_cores_and_environment(
+    said: str | None, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert lanes(PLAN, cores=6) == found
