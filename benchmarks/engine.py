@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.ranks import nap  # noqa: E402
+from lossgrid.store.log import RunLog  # noqa: E402
 from lossgrid.store.results import read_results  # noqa: E402
 from tests.mpi import (  # noqa: E402
     FLAVOURS,
@@ -179,62 +180,70 @@ def size(folder: Path) -> Iterator[Row]:
     }
 
 
+CRASH_POINTS = 31 * 21
+
+
 def crash(folder: Path, rounds: int = 100, ranks: int = 4, chunk: int = 4) -> Iterator[Row]:
     """Kill a random rank at a random moment, run the same command again."""
-    print(f"  crash: seed 0, {rounds} rounds, {ranks} ranks, chunks of {chunk} points")
+    print(f"  seed 0, {rounds} rounds, {ranks} ranks, chunks of {chunk} points")
     dice = random.Random(0)
-    settings = (
-        f"model={{factory: '{ROOT}/benchmarks/counted.py:model', "
-        f"recipe: '{ROOT}/benchmarks/counted.py:train', checkpoint: {folder}/counted.pt}}",
-        "grid.alpha.points=21",
-        "grid.beta.points=11",
-        f"runtime.chunk={chunk}",
-    )
-    sets = [word for setting in settings for word in ("--set", setting)]
-    args = ["-m", "lossgrid", "run", str(ROOT / "jobs/digits.yaml"), *sets]
+    args = crash_args(folder, chunk)
     out, counter = folder / "crash.vtkhdf", folder / "counted"
-    args += ["--set", f"output={out}"]
-    truth: dict[str, bytes] = {}
-    usual: dict[str, float] = {}
-    passes: dict[str, int] = {}
+    usual, per_point = {}, {}
     for flavour in (FLAVOURS[0], *FLAVOURS):  # the first trains the checkpoint
         began = time.monotonic()
-        passes[flavour.name] = resumed(flavour, ranks, args, counter)
-        usual[flavour.name] = time.monotonic() - began
-        truth[flavour.name] = values(out).tobytes()
+        per_point[flavour.name] = resumed(flavour, ranks, args, counter) // (CRASH_POINTS + 1)
+        usual[flavour.name] = time.monotonic() - began, computing(out)
+        truth = values(out).tobytes()
         clear(out)
-    assert len(set(truth.values())) == 1
-    theta = min(passes.values()) // (21 * 11 + 1)  # forward passes a point; theta is one more
-    worst, stored_before, killed_early = 0.0, [], 0
+    worst, stored = 0.0, []
     for number in range(rounds):
         flavour = FLAVOURS[number % len(FLAVOURS)]
         counter.unlink(missing_ok=True)
-        moment = dice.uniform(0.0, usual[flavour.name])
-        killed_after(flavour, ranks, args, counter, moment, dice)
-        begun = out.exists()
-        stored = read_results(out).count(1) if begun else 0
-        killed_early += not begun
-        stored_before.append(stored)
+        whole, busy = usual[flavour.name]
+        # half of the kills anywhere from the start on, half while points are computed
+        moment = dice.uniform(0, whole) if number // 4 % 2 else dice.uniform(0, busy)
+        kill_one(flavour, ranks, args, counter, moment, None if number // 4 % 2 else out, dice)
+        stored.append(read_results(out).count(1) if out.exists() else -1)
         once = counter.stat().st_size if counter.exists() else 0
         again = resumed(flavour, ranks, args, counter)
-        if values(out).tobytes() != truth[flavour.name]:
+        if values(out).tobytes() != truth:
             raise SystemExit(f"round {number}: another surface than undisturbed")
-        # theta itself is measured in each run that came so far
-        extra = (once + again) / theta - (21 * 11 + 1) - (1 if once >= theta else 0)
+        # each run that came so far has measured theta itself, too
+        extra = (once + again) / per_point[flavour.name] - CRASH_POINTS - 1 - (stored[-1] >= 0)
         worst = max(worst, extra)
         left = [p.name for p in folder.iterdir() if ".lock" in p.name or ".new" in p.name]
         if left:
             raise SystemExit(f"round {number}: left behind {left}")
         clear(out)
-        print(f"  round {number}: {flavour.name}, killed after {moment:.1f} s with {stored} stored")
+        print(f"  round {number}: {flavour.name}, {stored[-1]} stored, {extra:.1f} again")
     yield {
         "rounds": rounds,
-        "killed before the file was there": killed_early,
-        "median points stored at the kill": statistics.median(stored_before),
-        "most points recomputed": round(worst, 2),
-        "damaged or refused": 0,
-        "bitwise equal": rounds,
+        "killed before the file was there": stored.count(-1),
+        "with some points stored": sum(0 < count < CRASH_POINTS for count in stored),
+        "most points recomputed": round(worst, 1),
+        "handed out at a time": 2 * ranks * chunk,
+        "damaged, refused or unequal": 0,
     }
+
+
+def crash_args(folder: Path, chunk: int) -> list[str]:
+    here = ROOT / "benchmarks/counted.py"
+    settings = (
+        f"model={{factory: '{here}:model', recipe: '{here}:train', "
+        f"checkpoint: {folder}/counted.pt}}",
+        "grid.alpha.points=31",
+        "grid.beta.points=21",
+        f"runtime.chunk={chunk}",
+        f"output={folder}/crash.vtkhdf",
+    )
+    sets = [word for setting in settings for word in ("--set", setting)]
+    return ["-m", "lossgrid", "run", str(ROOT / "jobs/digits.yaml"), *sets]
+
+
+def computing(out: Path) -> float:
+    """Seconds from the first hand-out to the last store of the last run."""
+    return float(list(RunLog(out).events())[-1]["seconds"])
 
 
 def resumed(flavour: Flavour, ranks: int, args: list[str], counter: Path) -> int:
@@ -247,17 +256,23 @@ def resumed(flavour: Flavour, ranks: int, args: list[str], counter: Path) -> int
     return counter.stat().st_size - before
 
 
-def killed_after(
+def kill_one(
     flavour: Flavour,
     ranks: int,
     args: list[str],
     counter: Path,
     seconds: float,
+    awaited: Path | None,
     dice: random.Random,
 ) -> None:
-    """Start a run and kill -9 one of its ranks; the launcher must end by itself."""
+    """Start a run, wait (from when a file is there, if one is named), kill -9 one of its ranks.
+
+    The launcher must end by itself.
+    """
     environment = flavour.environment() | {"COUNTED": str(counter)}
     with started(flavour, ranks, args, env=environment) as launcher:
+        while awaited is not None and not awaited.exists() and launcher.poll() is None:
+            time.sleep(0.01)
         time.sleep(seconds)
         found = ranks_of(args[-1])
         if found:

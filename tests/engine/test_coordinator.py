@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lossgrid.engine.coordinator import WorkerCrashError
+from lossgrid.engine.messages import DONE, FAILED, Result, Withdraw
+from tests.engine.harness import Memory, Squares, ThreadHub, run_job
+
+SHAPE = (9, 13)
+POINTS = 9 * 13
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7, 200])
+@pytest.mark.parametrize("chunk", [None, 1, 8, 1000])
+def test_every_point_is_stored_once(workers: int, chunk: int | None) -> None:
+    memory = Memory(POINTS)
+    assert run_job([Squares() for _ in range(workers)], SHAPE, memory, chunk=chunk) is False
+    assert (memory.stored == 1).all()
+    assert (memory.status == DONE).all()
+    assert np.array_equal(memory.values, np.arange(POINTS) ** 2.0)
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_passes_of_several_points(width: int) -> None:
+    memory = Memory(POINTS)
+    run_job([Squares(width), Squares(width)], SHAPE, memory)
+    assert np.array_equal(memory.values, np.arange(POINTS) ** 2.0)
+
+
+class Picky(Squares):
+    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        if (points % 10 == 3).any():
+            raise ValueError(f"dislikes {points.max()}")
+        return super().__call__(points)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_point_that_raises_fails_alone(width: int) -> None:
+    memory = Memory(POINTS)
+    assert run_job([Picky(width), Picky(width)], SHAPE, memory) is False
+    bad = np.arange(POINTS) % 10 == 3
+    assert (memory.status[bad] == FAILED).all()
+    assert (memory.status[~bad] == DONE).all()
+    assert np.isnan(memory.values[bad]).all()
+    assert np.array_equal(memory.values[~bad], np.flatnonzero(~bad) ** 2.0)
+    assert memory.errors == {p: f"ValueError: dislikes {p}" for p in np.flatnonzero(bad)}
+
+
+class Strange(Squares):
+    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.where(points % 2, np.nan, np.inf)[:, None]
+
+
+def test_nan_and_infinity_are_values() -> None:
+    memory = Memory(POINTS)
+    run_job([Strange()], SHAPE, memory)
+    assert (memory.status == DONE).all()
+    assert np.isinf(memory.values[::2]).all()
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+@pytest.mark.parametrize("whom", ["stopping", "worker_stopping"])
+@pytest.mark.parametrize("chunk", [None, 1, 1000])
+def test_a_stop_keeps_all_that_was_computed(whom: str, chunk: int | None) -> None:
+    memory = Memory(POINTS)
+    workers = [Squares(seconds=lambda point: 0.01) for _ in range(3)]
+    signalled = {whom: after(0.15)}
+    assert run_job(workers, SHAPE, memory, chunk=chunk, **signalled) is True  # type: ignore[arg-type]
+    computed = sorted(point for worker in workers for point in worker.computed)
+    assert np.flatnonzero(memory.stored).tolist() == computed
+    assert 0 < len(computed) < POINTS
+
+
+def test_what_a_slow_worker_has_not_begun_is_done_by_others() -> None:
+    memory, hub = Memory(POINTS), ThreadHub(3)
+    slow = Squares(seconds=lambda point: 0.4)
+    quick = [Squares(seconds=lambda point: 0.002) for _ in range(2)]
+    began = time.monotonic()
+    assert run_job([slow, *quick], SHAPE, memory, hub=hub) is False
+    assert any(rank == 0 and isinstance(m, Withdraw) for rank, m in hub.sent)
+    assert (memory.stored == 1).all()
+    assert len(slow.computed) <= 2
+    assert time.monotonic() - began < 3
+
+
+def test_a_late_answer_to_a_withdrawn_chunk_is_harmless() -> None:
+    class Deaf(ThreadHub):
+        """Loses every withdrawal, so that both workers compute the chunk."""
+
+        def send(self, rank: int, message: object) -> None:
+            if not isinstance(message, Withdraw):
+                super().send(rank, message)  # type: ignore[arg-type]
+            else:
+                self.lost = True
+
+    memory, hub = Memory(POINTS), Deaf(2)
+    slow = Squares(seconds=lambda point: 0.2)
+    assert run_job([slow, Squares()], SHAPE, memory, hub=hub) is False
+    assert hub.lost
+    assert (memory.stored == 1).all()
+
+
+class Dying(Squares):
+    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        if points[0] == 50:
+            raise KeyboardInterrupt  # no Exception: the worker itself must go
+        return super().__call__(points)
+
+
+def test_a_worker_that_cannot_go_on_ends_the_job_by_name() -> None:
+    memory = Memory(POINTS)
+    with pytest.raises(WorkerCrashError, match=r"rank \d can't go on: KeyboardInterrupt"):
+        run_job([Dying() for _ in range(3)], SHAPE, memory)
+    assert 0 < (memory.status == DONE).sum() < POINTS
+
+
+class Full(Memory):
+    """A disk with room for some results only."""
+
+    def write(self, results: list[Result]) -> None:
+        if (self.stored > 0).sum() > 20:
+            raise OSError(28, "No space left on device")
+        super().write(results)
+
+
+def test_a_full_disk_stops_everybody() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        run_job([Squares(), Squares()], SHAPE, Full(POINTS))
+
+
+def test_workers_can_store_by_themselves() -> None:
+    files = [Memory(POINTS), Memory(POINTS)]
+
+    class Bare(Memory):
+        def write(self, results: list[Result]) -> None:
+            assert all(result.values is None for result in results)
+            for result in results:
+                self.stored[result.points] += 1
+
+    told = Bare(POINTS)
+    run_job([Squares(), Squares()], SHAPE, told, worker_sinks=files)  # type: ignore[arg-type]
+    assert (told.stored == 1).all()
+    assert (files[0].stored + files[1].stored == 1).all()
+
+
+def test_a_worker_with_a_full_disk_ends_the_job_by_name() -> None:
+    sinks = [Memory(POINTS), Full(POINTS)]
+
+    class Deaf(Memory):
+        def write(self, results: list[Result]) -> None:
+            pass
+
+    with pytest.raises(WorkerCrashError, match=r"rank 1 can.t go on: OSError.*No space left"):
+        run_job([Squares(), Squares()], SHAPE, Deaf(POINTS), chunk=1, worker_sinks=sinks)  # type: ignore[arg-type]
