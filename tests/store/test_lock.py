@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lossgrid.errors import UserError
+from lossgrid.store.lock import STALE_SECONDS, RunLock, is_alive, read_holder
+from lossgrid.store.log import RunLog
+
+HOLDER = (
+    "import sys; from pathlib import Path; from lossgrid.store.lock import RunLock\n"
+    "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "r.vtkhdf"
+
+
+def lock_file(output: Path) -> Path:
+    return output.with_name("r.vtkhdf.lock")
+
+
+def holding(output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLDER, str(output)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_leaves_nothing_behind(output: Path) -> None:
+    with RunLock(output):
+        holder = read_holder(output)
+        assert holder is not None
+        assert holder["pid"] == os.getpid()
+        assert is_alive(holder)
+    assert not list(output.parent.iterdir())
+    assert read_holder(output) is None
+
+
+def test_a_second_run_is_refused_by_name(output: Path) -> None:
+    with holding(output) as first:
+        with (
+            pytest.raises(UserError, match=f"another run is working.*process {first.pid}"),
+            RunLock(output, patience=0.2),
+        ):
+            pass
+        first.communicate("")
+    with RunLock(output, patience=0.2):
+        pass
+
+
+def test_a_killed_holder_frees_the_lock(output: Path) -> None:
+    with holding(output) as first:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    assert lock_file(output).exists()
+    with RunLock(output, patience=0.2):
+        pass
+    assert not lock_file(output).exists()
+
+
+def test_a_dying_holder_is_waited_for(output: Path) -> None:
+    with holding(output) as first:
+        stopper = f"import os, time; time.sleep(0.5); os.kill({first.pid}, 9)"
+        with subprocess.Popen([sys.executable, "-c", stopper]):
+            began = time.monotonic()
+            with RunLock(output, patience=20):
+                assert time.monotonic() - began > 0.2
+
+
+def elsewhere(output: Path, age: float, job: str | None = None) -> None:
+    """A heartbeat of another host, whose lock does not reach here."""
+    output.parent.mkdir(exist_ok=True)
+    beat = {"host": "far", "pid": 1, "slurm_job": job, "time": time.time() - age}
+    lock_file(output).write_text(json.dumps(beat))
+
+
+def test_a_fresh_heartbeat_of_another_host_keeps_us_off(output: Path) -> None:
+    elsewhere(output, age=1)
+    with pytest.raises(UserError, match=r"another run is working.*on far"), RunLock(output, 0.1):
+        pass
+
+
+def test_a_stale_heartbeat_does_not(output: Path) -> None:
+    elsewhere(output, age=STALE_SECONDS + 1)
+    with RunLock(output, 0.1):
+        pass
+
+
+def test_the_same_slurm_job_takes_over(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(output, age=1, job="77")
+    monkeypatch.setenv("SLURM_JOB_ID", "78")
+    with pytest.raises(UserError), RunLock(output, 0.1):
+        pass
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with RunLock(output, 0.1):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": 3}', "null"])
+def test_a_broken_heartbeat_is_nobody(text: str, output: Path) -> None:
+    output.parent.mkdir()
+    lock_file(output).write_text(text)
+    assert read_holder(output) is None
+    with RunLock(output, 0.1):
+        pass
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with (
+        pytest.raises(UserError, match="can't write the results there"),
+        RunLock(tmp_path / "out" / "deep" / "r.vtkhdf"),
+    ):
+        pass
+
+
+def test_the_log_passes_over_a_torn_line(output: Path) -> None:
+    output.parent.mkdir()
+    log = RunLog(output)
+    log.event("start", done=3)
+    with log.path.open("a") as file:
+        file.write('{"time": 1, "eve')
+        file.write("\n[1]\n")
+    log.event("end")
+    assert [event["event"] for event in log.events()] == ["start", "end"]
+
+
+def test_a_log_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "gone" / "r.vtkhdf")
+    log.event("start")
+    assert list(log.events()) == []

@@ -1,0 +1,357 @@
+"""Creating, writing and reading the results file; h5py and vtk as independent readers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lossgrid.engine.messages import DONE, FAILED, Result
+from lossgrid.errors import UserError
+from lossgrid.store.create import Contents, create
+from lossgrid.store.results import read_results
+from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete
+
+COLUMNS = ("train_loss", "test_accuracy")
+ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
+
+
+def contents(alpha: np.ndarray = ALPHA, beta: np.ndarray | None = BETA) -> Contents:
+    return Contents(
+        alpha,
+        beta,
+        COLUMNS,
+        {"x": {"layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}},
+        {"norm_x": 2.5},
+        {"job": "a: 1\n", "fingerprint": '{"weights": "abc"}', "plan": "{}"},
+    )
+
+
+def result(points: list[int], status: int = DONE, rank: int = 3) -> Result:
+    values = np.array([[100.0 + p, -float(p)] for p in points])
+    errors = [(p, f"boom {p}") for p in points] if status == FAILED else []
+    return Result(
+        rank,
+        1,
+        np.array(points),
+        values if status == DONE else values * np.nan,
+        np.full(len(points), status, np.uint8),
+        np.full(len(points), 0.5, np.float32),
+        errors,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "r.vtkhdf"
+    create(file, contents())
+    return file
+
+
+def test_the_contract_of_a_new_file(path: Path) -> None:
+    with h5py.File(path) as file:
+        image = file["VTKHDF"].attrs
+        assert image["Version"].tolist() == [1, 0]
+        kind = image.get_id("Type").get_type()
+        assert isinstance(kind, h5py.h5t.TypeStringID)
+        assert not kind.is_variable_str()
+        assert kind.get_cset() == h5py.h5t.CSET_ASCII
+        assert image["Type"] == b"ImageData"
+        assert image["WholeExtent"].tolist() == [0, 6, 0, 4, 0, 0]
+        assert image["Origin"].tolist() == [-1, 0, 0]
+        np.testing.assert_allclose(image["Spacing"], [1 / 3, 0.75, 1])
+        assert image["Direction"].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+        science = file["lossgrid"]
+        assert (science.attrs["format"], science.attrs["complete"]) == (1, 0)
+        assert science.attrs["job"] == "a: 1\n"
+        assert np.array_equal(science["alpha"], ALPHA)
+        assert np.array_equal(science["beta"], BETA)
+        assert science["directions/x/layer.weight"][1, 2] == 5
+        assert science["directions"].attrs["norm_x"] == 2.5
+        shaped = {f"VTKHDF/PointData/{name}": "float64" for name in COLUMNS}
+        shaped |= {
+            "lossgrid/status": "uint8",
+            "lossgrid/points/rank": "int32",
+            "lossgrid/points/seconds": "float32",
+            "lossgrid/points/attempt": "uint8",
+            "lossgrid/points/epoch": "uint8",
+        }
+        for name, dtype in shaped.items():
+            assert file[name].shape == (5, 7), name
+            assert file[name].dtype == dtype, name
+        for name in [*shaped, "lossgrid/errors", "lossgrid/errors_overflow"]:
+            assert file[name].chunks is None, name
+            assert file[name].id.get_offset() is not None, name  # its place on disk is taken
+        assert np.isnan(file["VTKHDF/PointData/train_loss"]).all()
+        assert not file["lossgrid/status"][...].any()
+    assert path.read_bytes()[8] == 0  # superblock version: a newer one marks a file as open
+
+
+def test_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "line.vtkhdf"
+    create(path, contents(beta=None))
+    with h5py.File(path) as file:
+        assert file["VTKHDF"].attrs["WholeExtent"].tolist() == [0, 6, 0, 0, 0, 0]
+        assert file["lossgrid/status"].shape == (7,)
+        assert "beta" not in file["lossgrid"]
+    found = read_results(path)
+    assert found.beta is None
+    assert found.shape == (7,)
+
+
+def test_axes_of_one_point(tmp_path: Path) -> None:
+    path = tmp_path / "one.vtkhdf"
+    create(path, contents(np.array([2.0]), np.array([3.0])))
+    with h5py.File(path) as file:
+        assert file["VTKHDF"].attrs["Spacing"].tolist() == [1, 1, 1]
+        assert file["VTKHDF"].attrs["WholeExtent"].tolist() == [0, 0, 0, 0, 0, 0]
+
+
+def test_a_long_job_text_is_kept_whole(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    made = contents()
+    create(
+        tmp_path / "r.vtkhdf",
+        Contents(ALPHA, BETA, COLUMNS, {}, {}, {**made.attributes, "job": long}),
+    )
+    assert read_results(tmp_path / "r.vtkhdf").attributes["job"] == long
+
+
+@pytest.mark.parametrize("beta", [BETA, None])
+def test_vtk_reads_every_value_where_it_belongs(beta: np.ndarray | None, tmp_path: Path) -> None:
+    path = tmp_path / "r.vtkhdf"
+    create(path, contents(beta=beta))
+    size = 7 if beta is None else 35
+    with PointWriter(path, COLUMNS) as writer:
+        writer.write([result(list(range(size)))])
+        code = f"""
+            import json
+            from vtkmodules.vtkIOHDF import vtkHDFReader
+            reader = vtkHDFReader()
+            reader.SetFileName({str(path)!r})
+            reader.Update()
+            image = reader.GetOutput()
+            array = image.GetPointData().GetArray("train_loss")
+            print(json.dumps([[*image.GetPoint(i), array.GetValue(i)]
+                              for i in range(image.GetNumberOfPoints())]))
+        """
+        vtk = [sys.executable, "-c", textwrap.dedent(code)]
+        done = subprocess.run(vtk, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) == size
+    for x, y, _, value in found:
+        column = int(np.argmin(abs(ALPHA - x)))
+        row = 0 if beta is None else int(np.argmin(abs(BETA - y)))
+        assert (x, y) == pytest.approx((ALPHA[column], 0 if beta is None else BETA[row]))
+        assert value == 100.0 + row * 7 + column
+
+
+@settings(deadline=None, max_examples=25)
+@given(order=st.permutations(range(35)), cuts=st.lists(st.integers(1, 34), max_size=6))
+def test_points_land_where_they_belong(
+    order: list[int], cuts: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("order") / "r.vtkhdf"
+    create(path, contents())
+    with PointWriter(path, COLUMNS) as writer:
+        bounds = sorted({0, *cuts, 35})
+        parts = [order[a:b] for a, b in itertools.pairwise(bounds)]
+        writer.write([result(part) for part in parts[:2]])
+        for part in parts[2:]:
+            writer.write([result(part)])
+    found = read_results(path)
+    assert np.array_equal(found.values["train_loss"].ravel(), 100.0 + np.arange(35))
+    assert np.array_equal(found.values["test_accuracy"].ravel(), -np.arange(35.0))
+    assert (found.status == DONE).all()
+    with h5py.File(path) as file:
+        assert (file["lossgrid/points/rank"][...] == 3).all()
+        assert (file["lossgrid/points/attempt"][...] == 1).all()
+
+
+def test_attempts_are_counted_over_runs(path: Path) -> None:
+    for _ in range(2):
+        with PointWriter(path, COLUMNS) as writer:
+            writer.write([result([4, 5])])
+            writer.write([result([5])])
+    with h5py.File(path) as file:
+        assert file["lossgrid/points/attempt"][0, :].tolist() == [0, 0, 0, 0, 2, 4, 0]
+
+
+WRITER = """
+    import os, signal, sys
+    from pathlib import Path
+    sys.path.insert(0, {root!r})
+    from lossgrid.store.writer import CoordinatorSink, PointWriter
+    from tests.store.test_results_file import COLUMNS, DONE, FAILED, result
+    writer = PointWriter(Path(sys.argv[1]), COLUMNS)
+    sink = CoordinatorSink(writer)
+    sink.write([result([0, 9, 17]), result([20], FAILED)])
+"""
+
+
+def in_another_process(code: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
+    root = str(Path(__file__).resolve().parents[2])
+    program = textwrap.dedent(WRITER.format(root=root)) + textwrap.dedent(code)
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_what_is_stored_survives_kill_9(path: Path) -> None:
+    with in_another_process("os.kill(os.getpid(), signal.SIGKILL)", path) as writer:
+        assert writer.wait(timeout=60) == -signal.SIGKILL
+    found = read_results(path)
+    assert np.flatnonzero(found.status.ravel() == DONE).tolist() == [0, 9, 17]
+    assert found.values["train_loss"].ravel()[[0, 9, 17]].tolist() == [100, 109, 117]
+    assert found.errors() == {20: "boom 20"}
+    with PointWriter(path, COLUMNS) as again:  # and the file can be written again
+        again.write([result([1])])
+    assert read_results(path).count(DONE) == 4
+
+
+def test_a_reader_sees_points_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a flush, with the writer still open, and with HDF5's own locks asked for."""
+    monkeypatch.setenv("HDF5_USE_FILE_LOCKING", "TRUE")
+    code = "print('written', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with in_another_process(code, path, **pipes) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        reader = f"""
+            from pathlib import Path
+            from lossgrid.store.results import read_results
+            found = read_results(Path({str(path)!r}))
+            print(found.count(1), found.values["train_loss"][1, 2])
+        """
+        command = [sys.executable, "-c", textwrap.dedent(reader)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        writer.communicate("")
+    assert done.stdout.split() == ["3", "109.0"], done.stderr
+
+
+def test_failures_are_told_and_forgotten_when_they_succeed(path: Path) -> None:
+    with PointWriter(path, COLUMNS) as writer:
+        CoordinatorSink(writer).write([result([8, 30], FAILED), result([2])])
+    found = read_results(path)
+    assert found.errors() == {8: "boom 8", 30: "boom 30"}
+    assert found.unfinished().sum() == 34
+    with PointWriter(path, COLUMNS) as writer:
+        CoordinatorSink(writer).write([result([8])])
+    assert read_results(path).count(FAILED) == 1
+
+
+def test_messages_without_room_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "r.vtkhdf"
+    create(path, contents(np.arange(50.0), np.arange(30.0)))
+    with PointWriter(path, COLUMNS) as writer:
+        sink = CoordinatorSink(writer)
+        sink.write([result(list(range(990)), FAILED)])
+        sink.write([result(list(range(990, 1010)), FAILED)])
+    found = read_results(path)
+    assert found.count(FAILED) == 1010
+    assert sorted(found.errors()) == list(range(1000))
+    assert found.overflow() == 10
+
+
+def test_a_long_message_is_cut_between_letters(path: Path) -> None:
+    long = result([0], FAILED)._replace(errors=[(0, "é" * 500)])
+    with PointWriter(path, COLUMNS) as writer:
+        CoordinatorSink(writer).write([long])
+    assert read_results(path).errors() == {0: "é" * 120}
+
+
+def test_complete_is_said_in_the_file(path: Path) -> None:
+    mark_complete(path)
+    with h5py.File(path) as file:
+        assert file["lossgrid"].attrs["complete"] == 1
+
+
+def test_a_kill_during_creation_leaves_the_old_file(path: Path) -> None:
+    before = path.read_bytes()
+    code = """
+        import lossgrid.store.create as module
+        from tests.store.test_results_file import contents
+        module.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+        module.create(Path(sys.argv[1]).with_name("other.vtkhdf"), contents())
+    """
+    with in_another_process(code, path) as creator:
+        assert creator.wait(timeout=60) == -signal.SIGKILL
+    other = path.with_name("other.vtkhdf")
+    assert not other.exists()
+    create(other, contents())  # what the killed one left does not stand in the way
+    assert sorted(p.name for p in path.parent.iterdir()) == ["other.vtkhdf", "r.vtkhdf"]
+    assert len(path.read_bytes()) == len(before)
+
+
+def test_a_file_cut_short_anywhere_is_refused(path: Path) -> None:
+    whole = path.read_bytes()
+    for size in [0, 1, 8, 100, 1000, *range(2000, len(whole), len(whole) // 20)]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match=r"r\.vtkhdf.*(cut short|not a results file)"):
+            read_results(path)
+
+
+@pytest.mark.parametrize("bytes_", [b"", b"not HDF5 at all" * 100])
+def test_something_else_is_refused(bytes_: bytes, tmp_path: Path) -> None:
+    (tmp_path / "r.vtkhdf").write_bytes(bytes_)
+    with pytest.raises(UserError, match="cut short, damaged or not HDF5"):
+        read_results(tmp_path / "r.vtkhdf")
+
+
+def test_a_file_of_a_later_format_is_refused(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["lossgrid"].attrs["format"] = 2
+    with pytest.raises(UserError, match="format 1"):
+        read_results(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such results file"):
+        read_results(tmp_path / "gone.vtkhdf")
+
+
+def test_the_mpi_writer_stores_alike(parallel_flavour: object, tmp_path: Path) -> None:
+    from tests.mpi import Flavour, mpirun
+
+    assert isinstance(parallel_flavour, Flavour)
+    path = tmp_path / "r.vtkhdf"
+    create(path, contents())
+    root = str(Path(__file__).resolve().parents[2])
+    program = tmp_path / "write.py"
+    program.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {root!r})\n"
+        "from pathlib import Path\n"
+        "from mpi4py import MPI\n"
+        "from lossgrid.store.writer import PointWriter\n"
+        "from tests.store.test_results_file import COLUMNS, result\n"
+        "comm = MPI.COMM_WORLD\n"
+        f"with PointWriter(Path({str(path)!r}), COLUMNS, comm=comm) as writer:\n"
+        "    for point in range(comm.rank, 35, comm.size):\n"
+        "        writer.write([result([point], rank=comm.rank)])\n"
+    )
+    done = mpirun(parallel_flavour, 3, [program])
+    assert done.returncode == 0, done.stderr
+    found = read_results(path)
+    assert np.array_equal(found.values["train_loss"].ravel(), 100.0 + np.arange(35))
+    with h5py.File(path) as file:
+        assert np.array_equal(file["lossgrid/points/rank"][...].ravel(), np.arange(35) % 3)
+
+
+def test_deleting_the_file_under_a_writer_is_no_crash(path: Path) -> None:
+    writer = PointWriter(path, COLUMNS)
+    os.unlink(path)
+    writer.write([result([0])])
+    with pytest.raises(FileNotFoundError):
+        writer.close()

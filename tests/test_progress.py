@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lossgrid import progress
+from lossgrid.engine.messages import DONE, FAILED, Result
+from lossgrid.progress import ProgressView, clock
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (200, "3:20 min"), (7500, "2:05:00 h")],
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def result(count: int, status: int = DONE) -> Result:
+    size = np.zeros(count)
+    return Result(1, 1, size.astype(int), None, np.full(count, status, np.uint8), size, [])
+
+
+def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    beats = []
+    with ProgressView(100, 20, console, lambda: beats.append(1)) as view:
+        view.stored([result(30), result(5, FAILED)])
+        view.tick()
+    assert beats
+    assert (view.stored_points, view.failed_points) == (35, 5)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(False, monkeypatch)
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert len(lines) == 2  # one a tick, one at the end
+    assert lines[0].startswith("55 of 100 points (55%), 5 failed, ")
+    assert "points/s" in lines[0]
+    assert "left" in lines[0]
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(True, monkeypatch)
+    assert "\x1b" in text
+    assert "evaluating" in text
+    assert "points/s" in text
