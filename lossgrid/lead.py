@@ -105,6 +105,8 @@ class Lead:
         """
         self._compare(reports)
         parallel = self._is_parallel([parallel for _, parallel in reports])
+        facts = prepared.plane.geometry().items()
+        self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
         made_of = {**prepared.fingerprint, **self._measure_theta(prepared)}
         if self._results is None:
             create(self._job.output, self._contents(prepared, made_of))

@@ -43,6 +43,22 @@ def test_one_rank_completes_a_plane(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "toy.png").exists()
 
 
+def test_one_rank_needs_no_mpi(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['mpi4py'] = None  # an import of it would fail\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "run", str(toy_job(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "directions: norm_theta" in done.stderr
+    assert "cosine" in done.stderr
+    assert "at theta: train_loss" in done.stderr
+    assert f"lossgrid plot {tmp_path}" in done.stderr
+
+
 def test_a_line_has_no_beta(tmp_path: Path) -> None:
     grid = {"alpha": {"min": -1, "max": 1, "points": 9}}
     assert run(toy_job(tmp_path, grid=grid)) == COMPLETE

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,3 +56,15 @@ def test_lanes_follow_cores_and_environment(
     if said is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert lanes(PLAN, cores=6) == found
+
+
+def test_ranks_take_the_gpus_of_their_node_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which GPU is arithmetic, and needs none."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *args, **kwargs: None)
+    plan = replace(PLAN, device="cuda")
+    assert own_device(plan, 1, 2, share=False) == torch.device("cuda", 1)
+    assert own_device(plan, 3, 4, share=True) == torch.device("cuda", 1)
+    with pytest.raises(UserError, match=r"4 ranks .* share 2 GPU.*runtime\.share_gpus"):
+        own_device(plan, 1, 4, share=False)
+    assert lanes(plan, cores=8) == 1
