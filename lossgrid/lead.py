@@ -67,7 +67,6 @@ class Lead:
         self._stopping = stopping
         self._console = Console(stderr=True, soft_wrap=True)
         self._job: Job
-        self._lock: RunLock
         self._log: RunLog
         self._results: Results | None = None
         self._pending: NDArray[np.bool_]
@@ -88,7 +87,7 @@ class Lead:
                 f"{job.path}: runtime.coordinator: dedicated leaves one rank alone nothing to "
                 "compute with; start more ranks with mpirun, or set it to shared"
             )
-        self._lock = self._stack.enter_context(RunLock(job.output))
+        self._stack.enter_context(RunLock(job.output))
         self._log = RunLog(job.output)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
@@ -227,7 +226,7 @@ class Lead:
         self._log.event("start", done=done, total=pending.size, ranks=world.size, host=world.host)
         comm = world.comm if order.parallel else None
         columns = prepared.evaluator.columns
-        view = ProgressView(pending.size, done, self._console, self._lock.beat)
+        view = ProgressView(pending.size, done, self._console)
         try:
             with view, PointWriter(job.output, columns, job.runtime.sync_seconds, comm) as writer:
                 coordinate(
@@ -283,7 +282,7 @@ class Lead:
 
             plot_contour(results, None, figure)
             self._say(f"figure:   {_near(figure)}")
-        except (UserError, ImportError) as error:
+        except Exception as error:  # the results are there all the same
             self._say(f"no figure: {error}")
         self._say(f"next:     lossgrid status {_near(results.path)}")
         self._say(f"          lossgrid plot {_near(results.path)} --output figure.pdf")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -21,14 +20,12 @@ class ProgressView:
         total: points of the grid.
         done: points that were stored before this run.
         console: where to show it.
-        beat: called with every tick (the lock's heartbeat).
     """
 
-    def __init__(self, total: int, done: int, console: Console, beat: Callable[[], None]) -> None:
+    def __init__(self, total: int, done: int, console: Console) -> None:
         self._total = total
         self._before = done
         self._console = console
-        self._beat = beat
         self._began = time.monotonic()
         self._last_line = self._began
         self.stored_points = 0
@@ -67,7 +64,6 @@ class ProgressView:
 
     def tick(self) -> None:
         """Show the present state."""
-        self._beat()
         if self._console.is_terminal:
             done = self._before + self.stored_points
             self._bar.update(self._task, completed=done, state=self.state())

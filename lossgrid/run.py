@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
 from lossgrid.job import Job
-from lossgrid.lead import Lead, Order
+from lossgrid.lead import UNFINISHED, Lead, Order
 from lossgrid.prepare import Prepared, prepare
 from lossgrid.store.writer import PointWriter, parallel_hdf5
 
@@ -47,6 +48,9 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
         return 0
     except (UserError, WorkerCrashError):
         raise
+    except KeyboardInterrupt:  # the second SIGINT: at once, whatever is under way
+        world.abort(UNFINISHED)
+        os._exit(UNFINISHED)  # an ordinary exit would wait for the batches in work
     except BaseException:
         traceback.print_exc()
         print(f"lossgrid: rank {world.rank} on {world.host} failed", file=sys.stderr, flush=True)

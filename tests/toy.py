@@ -38,6 +38,17 @@ def unbounded(outputs, targets):
     return outputs[:, 0] * 0 + (float("nan") if far > 2.5 else float("inf") if far > 2 else 1.0)
 
 
+def endless(outputs, targets):
+    """Quick for the first points (and theta, and the trial), then an hour long."""
+    import time
+    endless.calls += 1
+    time.sleep(3600 if endless.calls > 8 else 0)
+    return outputs.square().mean(dim=1)
+
+
+endless.calls = 0
+
+
 def slow(outputs, targets):
     import time
     time.sleep(0.02)

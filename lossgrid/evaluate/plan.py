@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -28,7 +30,7 @@ class Plan:
 
     Attributes:
         device: cpu or cuda.
-        hardware: what kind of it (CPU capability, GPU name).
+        hardware: what kind of it (CPU model and capability, GPU name).
         torch_version: whose kernels compute.
         precision: of the forward pass; means over samples are float64 always.
         batch_size: samples in every pass of a split; splits with fewer take theirs at once.
@@ -83,4 +85,14 @@ def _batch_size(problem: Problem, device: str) -> int:
 def _hardware(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    return torch.backends.cpu.get_cpu_capability()
+    return f"{_cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cpu_model() -> str:
+    """The processor as Linux names it: libraries choose kernels by more than its capability."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

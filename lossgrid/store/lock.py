@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any
 
@@ -39,18 +41,20 @@ class RunLock:
         self._path = output.with_name(output.name + ".lock")
         self._patience = patience
         self._handle = -1
-        self._beaten = 0.0
+        self._ended = Event()
+        self._heart = Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> RunLock:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._acquire()
-            self.beat()
+            self._sign()
         except OSError as error:
             raise UserError(
                 f"{self._path.parent}: can't write the results there: {reason(error)}; "
                 "mend the folder or set another 'output'"
             ) from error
+        self._heart.start()
         return self
 
     def __exit__(
@@ -59,15 +63,19 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
+        self._heart.join()
         self._path.unlink(missing_ok=True)  # while it is still ours
         os.close(self._handle)
 
-    def beat(self) -> None:
-        """Say that this run lives; cheap to call often."""
-        if time.monotonic() - self._beaten < BEAT_SECONDS and self._beaten:
-            return
-        self._beaten = time.monotonic()
+    def _sign(self) -> None:
         os.pwrite(self._handle, json.dumps(_myself()).ljust(256).encode(), 0)
+
+    def _beat(self) -> None:
+        """On a thread: a run must seem alive also while it loads or measures for minutes."""
+        while not self._ended.wait(BEAT_SECONDS):
+            with suppress(OSError):  # a full disk: the operating system's lock still holds
+                self._sign()
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._patience
