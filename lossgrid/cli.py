@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lossgrid import __version__
-from lossgrid.errors import UserError
+from lossgrid.errors import RunFailedError, UserError
 
 JOB = click.argument("job", type=click.Path(path_type=Path))
 FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -36,8 +36,8 @@ def commands(debug: bool) -> None:
 def run(job: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
     """Evaluate what is pending of JOB; resumes by itself.
 
-    Exit status: 0 complete, 2 bad input, 3 some points failed, 75 stopped by a signal with work
-    left (run the same command again).
+    Exit status: 0 complete, 1 a rank broke down, 2 bad input, 3 some points failed, 75 stopped by
+    a signal with work left (run the same command again).
     """
     from lossgrid.run import run
 
@@ -97,9 +97,9 @@ def main() -> Any:
     except click.ClickException as error:
         error.show()
         status = 2
-    except (UserError, click.Abort) as error:
+    except (UserError, RunFailedError, click.Abort) as error:
         if "--debug" in sys.argv:
             raise
         click.echo(f"lossgrid: {error or 'interrupted'}", err=True)
-        status = 2
+        status = 1 if isinstance(error, RunFailedError) else 2
     sys.exit(status)

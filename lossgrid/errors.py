@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read: the command line prints them as one sentence."""
 
 from __future__ import annotations
 
@@ -6,5 +6,9 @@ from __future__ import annotations
 class UserError(Exception):
     """Bad input or a broken surrounding, told in one sentence: what, where, how to mend it.
 
-    The command line prints it without a traceback and exits with status 2.
+    Exit status 2.
     """
+
+
+class RunFailedError(Exception):
+    """The run itself broke down; what was stored is safe. Exit status 1."""

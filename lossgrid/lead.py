@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ class Lead:
 
         Raises:
             UserError: results can't be stored.
-            WorkerCrashError: a worker could not go on.
+            RunFailedError: a worker could not go on.
         """
         self._announce(order)
         if order.compute:
@@ -156,11 +155,7 @@ class Lead:
 
     def _measure_theta(self, prepared: Prepared) -> dict[str, str]:
         """Values at theta itself, shown and checked before anything else is spent."""
-        columns = prepared.evaluator.columns
-        began = time.perf_counter()
-        values = prepared.evaluator.at(0.0, 0.0)
-        seconds = time.perf_counter() - began
-        found = dict(zip(columns, values.tolist(), strict=True))
+        found, seconds = prepared.measure_theta()
         shown = ", ".join(f"{name} {value:.6g}" for name, value in found.items())
         self._say(f"at theta: {shown} ({seconds:.2g} s)")
         for name, expected in self._job.model.expect.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,11 +26,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     """
     job = read_job(path, overrides)
     prepared = prepare(job, worlds.alone())
-    evaluator = prepared.evaluator
-    values = evaluator.at(0.0, 0.0)  # the first call warms up
-    began = time.perf_counter()
-    evaluator.at(0.0, 0.0)
-    seconds = time.perf_counter() - began
+    prepared.measure_theta()  # the first call warms up
+    values, seconds = prepared.measure_theta()
     ny, nx = prepared.grid.shape
     facts = {
         "job": str(job.path),
@@ -40,9 +36,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "directions": ", ".join(f"{k} {v:.4g}" for k, v in prepared.plane.geometry().items()),
         "moving": f"{prepared.plane.layout.size} numbers in {len(prepared.plane.layout.entries)}"
         " entries of the model",
-        "at theta": ", ".join(
-            f"{name} {value:.6g}" for name, value in zip(evaluator.columns, values, strict=True)
-        ),
+        "at theta": ", ".join(f"{name} {value:.6g}" for name, value in values.items()),
         "plan": f"{prepared.plan.device} ({prepared.plan.hardware}), {prepared.plan.precision}, "
         f"batches of {prepared.plan.batch_size}",
         "memory": f"about {_megabytes(prepared):.0f} MB a rank beside the interpreter",

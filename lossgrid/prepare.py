@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from lossgrid.engine.world import World
+from lossgrid.errors import UserError
 from lossgrid.evaluate import GridEvaluator, Plan, choose_plan
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.fingerprint import fingerprint
@@ -23,6 +25,23 @@ class Prepared:
     plan: Plan
     evaluator: GridEvaluator
     fingerprint: dict[str, str]
+
+    def measure_theta(self) -> tuple[dict[str, float], float]:
+        """Values of all columns at theta itself, and the seconds that this took.
+
+        Raises:
+            UserError: the network can't be evaluated even there.
+        """
+        began = time.perf_counter()
+        try:
+            values = self.evaluator.at(0.0, 0.0)
+        except Exception as error:
+            raise UserError(
+                f"model, loss or metrics fail at theta itself: {type(error).__name__}: {error}; "
+                "mend them or the data"
+            ) from error
+        found = dict(zip(self.evaluator.columns, values.tolist(), strict=True))
+        return found, time.perf_counter() - began
 
 
 def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:

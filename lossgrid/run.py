@@ -11,11 +11,10 @@ from pathlib import Path
 
 from lossgrid.agree import StoppedError, each, led
 from lossgrid.engine import world as worlds
-from lossgrid.engine.coordinator import WorkerCrashError
 from lossgrid.engine.run import work
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
-from lossgrid.errors import UserError
+from lossgrid.errors import RunFailedError, UserError
 from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
 from lossgrid.prepare import Prepared, prepare
@@ -34,7 +33,7 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
 
     Raises:
         UserError: on rank 0 alone, for all ranks.
-        WorkerCrashError: likewise.
+        RunFailedError: likewise.
     """
     world = worlds.start()
     try:
@@ -46,7 +45,7 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
             return 0
     except StoppedError:
         return 0
-    except (UserError, WorkerCrashError):
+    except (UserError, RunFailedError):
         raise
     except KeyboardInterrupt:  # the second SIGINT: at once, whatever is under way
         world.abort(UNFINISHED)

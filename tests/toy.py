@@ -32,6 +32,12 @@ def touchy(outputs, targets):
     return outputs.square().mean(dim=1)
 
 
+def picky(outputs, targets):
+    if len(outputs) > 2:  # passes the trial on two samples
+        raise ValueError("too many")
+    return outputs[:, 0]
+
+
 def unbounded(outputs, targets):
     """Infinite far from theta, NaN beyond."""
     far = outputs.abs().max()

@@ -21,6 +21,7 @@ from lossgrid.engine.messages import (
 )
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink
+from lossgrid.errors import RunFailedError
 
 IN_HAND = 2
 """Chunks a worker holds: one in work, one ahead, so that it never waits for an answer."""
@@ -34,7 +35,7 @@ DISMISSAL_SECONDS = 30.0
 """After a failure, workers that have not said bye by then are left to the abort."""
 
 
-class WorkerCrashError(Exception):
+class WorkerCrashError(RunFailedError):
     """A worker can't go on; the text names it, `trace` is its traceback."""
 
     def __init__(self, sentence: str, trace: str) -> None:

@@ -48,8 +48,18 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """The plan out of a results file."""
-        return cls(**json.loads(text))
+        """The plan out of a results file.
+
+        Raises:
+            UserError: it is one of another version of lossgrid.
+        """
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise UserError(
+                f"the results were begun by another version of lossgrid ({error}); finish them "
+                "with that one, or start anew with --overwrite"
+            ) from error
 
     @property
     def dtype(self) -> torch.dtype:

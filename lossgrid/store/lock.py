@@ -125,8 +125,10 @@ def read_holder(output: Path) -> dict[str, Any] | None:
 
 
 def is_alive(holder: dict[str, Any] | None) -> bool:
-    """Whether a holder's last heartbeat is recent."""
-    return holder is not None and time.time() - float(holder["time"]) < STALE_SECONDS
+    """Whether a holder's last heartbeat is recent and, on this host, its process there."""
+    if holder is None or time.time() - float(holder["time"]) >= STALE_SECONDS:
+        return False
+    return holder["host"] != os.uname().nodename or Path(f"/proc/{holder['pid']}").exists()
 
 
 def _lives_elsewhere(holder: dict[str, Any] | None) -> bool:

@@ -94,10 +94,12 @@ class PointWriter:
         self._put(layout.ERRORS_OVERFLOW, count, np.array([overflow]))
 
     def close(self) -> None:
-        """Sync, then close; with mpio every rank must come here."""
-        self._syncing.wait()
-        self._datasets.clear()
-        self._file.close()
+        """Sync, then close; with mpio every rank must come here, so nothing may prevent it."""
+        try:
+            self._syncing.wait()
+        finally:
+            self._datasets.clear()
+            self._file.close()
 
     def __enter__(self) -> PointWriter:
         return self

@@ -34,6 +34,8 @@ def test_the_job_has_the_last_word() -> None:
 
 def test_a_plan_survives_its_file() -> None:
     assert Plan.from_json(PLAN.to_json()) == PLAN
+    with pytest.raises(UserError, match="another version of lossgrid"):
+        Plan.from_json('{"device": "cpu"}')
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

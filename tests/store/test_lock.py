@@ -66,6 +66,7 @@ def test_a_killed_holder_frees_the_lock(output: Path) -> None:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
     assert lock_file(output).exists()
+    assert not is_alive(read_holder(output))
     with RunLock(output, patience=0.2):
         pass
     assert not lock_file(output).exists()
