@@ -253,16 +253,16 @@ def test_kill_9_loses_no_stored_point(flavour: Flavour, victim: int, tmp_path: P
     import h5py
 
     with h5py.File(found.path) as file:  # nothing that was stored was computed again
-        assert (file["lossgrid/points/attempt"][...] == 1).all()
+        assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
 
 
 def test_another_run_of_the_same_job_is_refused_while_one_is_at_work(tmp_path: Path) -> None:
-    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(61, 61))
+    job = toy_job(tmp_path, loss="toy.py:endless", metrics=["loss"])
     command = [sys.executable, "-m", "lossgrid", "run", str(job)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         await_points(tmp_path, 1)
-        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        first.terminate()
+        second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        first.kill()
     assert second.returncode == 2
     assert "another run is working on this file" in second.stderr
     assert str(first.pid) in second.stderr
