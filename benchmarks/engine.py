@@ -1,7 +1,8 @@
 """Measure what the engine promises: `make bench-engine`, or `engine.py SECTION...` for a part.
 
-Sections: bits, right, balance, dispatch, idle, size, crash. Needs the four MPI environments; `bits`
-and `right` also need the real images and checkpoints (LOSSGRID_SHARED). Writes Markdown tables.
+Sections: size, idle, dispatch, balance, right, bits, resume, crash. Needs the four MPI environments;
+`right`, `bits` and `resume` also need the real images and checkpoints (LOSSGRID_SHARED). Writes
+Markdown tables.
 """
 
 from __future__ import annotations
@@ -96,6 +97,23 @@ def bits(folder: Path) -> Iterator[Row]:
                         "equal": found.tobytes() == reference.tobytes(),
                         "seconds": round(time.perf_counter() - began, 1),
                     }
+
+
+def resume(folder: Path) -> Iterator[Row]:
+    """ResNet-20 killed half-way and resumed, against an undisturbed run."""
+    whole = folder / "whole.vtkhdf"
+    if mpirun(MPICH_WHEEL, 2, job_args(whole), timeout=600).returncode:
+        raise SystemExit("the undisturbed run failed")
+    for flavour in FLAVOURS:
+        out = folder / f"{flavour.name}.vtkhdf"
+        args = [*job_args(out, "runtime.chunk=1"), "--set", f"name={flavour.name}"]
+        kill_one(flavour, 3, args, folder / "unused", computing(whole) / 2, out, random.Random(0))
+        stored = read_results(out).count(1)
+        done = mpirun(flavour, 3, args, timeout=600)
+        if done.returncode:
+            raise SystemExit(f"{flavour.name}: {done.stderr}")
+        equal = values(out).tobytes() == values(whole).tobytes()
+        yield {"environment": flavour.name, "stored at the kill": stored, "equal": equal}
 
 
 def right(folder: Path) -> Iterator[Row]:
@@ -298,7 +316,8 @@ def clear(out: Path) -> None:
 
 
 SECTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    function.__name__: function for function in (size, idle, dispatch, balance, right, bits, crash)
+    function.__name__: function
+    for function in (size, idle, dispatch, balance, right, bits, resume, crash)
 }
 
 
