@@ -1,6 +1,6 @@
 """Measure what the engine promises: `make bench-engine`, or `engine.py SECTION...` for a part.
 
-Sections: size, idle, dispatch, balance, right, bits, resume, crash. Needs the four MPI environments;
+Sections: size, idle, dispatch, balance, right, bits, resume, crash. Needs four MPI environments;
 `right`, `bits` and `resume` also need the real images and checkpoints (LOSSGRID_SHARED). Writes
 Markdown tables.
 """
