@@ -47,7 +47,13 @@ def run(job: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
 @commands.command()
 @JOB
 @SET
-@click.option("--ranks", default=1, show_default=True, help="Ranks to predict the time for.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Ranks to predict the time for.",
+)
 def plan(job: Path, overrides: tuple[str, ...], ranks: int) -> int:
     """Show what running JOB would do and how long it would take; writes nothing."""
     from lossgrid.planning import plan

@@ -85,7 +85,7 @@ class GridEvaluator:
         self._idle: SimpleQueue[nn.Module] = SimpleQueue()
         for model in [first, *(self._lane(problem, device) for _ in range(lanes - 1))]:
             self._idle.put(model)
-        self._pool = ThreadPoolExecutor(lanes) if lanes > 1 else None
+        self._pool = ThreadPoolExecutor(lanes, initializer=_one_thread) if lanes > 1 else None
 
     def _lane(self, problem: Problem, device: torch.device) -> nn.Module:
         """A model of its own for each lane: modules may keep state during a forward pass."""
@@ -99,6 +99,7 @@ class GridEvaluator:
 
     def at(self, alpha: float, beta: float) -> NDArray[np.float64]:
         """Values at one place of the plane: float64, shape (len(columns),)."""
+        _one_thread()
         with torch.inference_mode():
             self._plane.move(self._flat, alpha, beta)
             means = [
@@ -133,6 +134,11 @@ class GridEvaluator:
         old = batch.fresh - batch.begin
         for row, metric in enumerate(self._metrics.values()):
             samples[row, batch.fresh : batch.end] = metric(outputs, targets)[old:]
+
+
+def _one_thread() -> None:
+    """See `Plan`; every computing thread must say so itself, a new one begins with all cores."""
+    torch.set_num_threads(1)
 
 
 def _has_hooks(model: nn.Module) -> bool:

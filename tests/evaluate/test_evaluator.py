@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lossgrid.data import Split
+from lossgrid.evaluate.device import own_device
 from lossgrid.evaluate.evaluator import GridEvaluator, batches
 from lossgrid.evaluate.plan import Plan
 from lossgrid.problem import Problem
-from lossgrid.problem.losses import accuracy, cross_entropy
+from lossgrid.problem.losses import accuracy, cross_entropy, mse
 from lossgrid.space import Grid, Layout, Plane
 from lossgrid.space.directions import random_direction
 from lossgrid.space.normalization import normalize
@@ -223,3 +225,31 @@ def test_filter_normalized_surfaces_do_not_see_the_scale(
     np.testing.assert_allclose(surface(10, "filter"), surface(1, "filter"), rtol=1e-5)
     apart = np.abs(surface(10, "none") / surface(1, "none") - 1)
     assert apart.max() > 0.01
+
+
+def dense() -> nn.Module:
+    """Shapes whose sums come out otherwise when they are split over threads."""
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
+
+
+def test_no_thread_changes_a_bit() -> None:
+    """Rank 0 computes on a thread of its own, lanes on others, other ranks on the main thread."""
+    generator = torch.Generator().manual_seed(4)
+    split = Split(
+        torch.randn(50, 64, generator=generator), torch.randn(50, 10, generator=generator)
+    )
+    posed = Problem(dense, {"train": split}, mse, {"loss": mse})
+    plan = replace(PLAN, precision="float32", batch_size=7)
+    points = np.arange(20)
+
+    device = own_device(plan, 0, 1, share=False)
+
+    def evaluated(lanes: int) -> bytes:
+        found = GridEvaluator(posed, plane_of(dense()), GRID, plan, device, lanes)
+        return found(points).tobytes()
+
+    alone = evaluated(1)
+    assert evaluated(2) == alone
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(evaluated, 1).result() == alone
