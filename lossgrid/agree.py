@@ -30,7 +30,7 @@ def led(world: World, make: Callable[[], T]) -> T:
         return value
     try:
         value = make()
-    except BaseException:
+    except Exception:  # after anything else, such as an interrupt, all ranks are aborted
         world.broadcast((False, None))
         raise
     world.broadcast((True, value))

@@ -11,10 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from lossgrid import __version__
+from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
@@ -25,9 +26,7 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Prepared
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import ProgressView
-from lossgrid.store import layout
 from lossgrid.store.create import Contents, create
-from lossgrid.store.disk import reason
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, read_results
@@ -52,7 +51,7 @@ class Order:
 
 
 class Lead:
-    """The first rank. Its steps are called in their order: begin, decide, compute.
+    """The first rank. Its steps are called in their order: begin, decide, compute, conclude.
 
     Args:
         world: the ranks.
@@ -68,7 +67,8 @@ class Lead:
         self._job: Job
         self._log: RunLog
         self._results: Results | None = None
-        self._pending: NDArray[np.bool_]
+        self._pending: PointSet
+        self._error_rows: dict[int, int]
 
     def begin(
         self, path: Path, overrides: Sequence[str], overwrite: bool
@@ -111,22 +111,76 @@ class Lead:
             self._results = read_results(self._job.output)
         else:
             self._refuse_another(self._results, made_of)
-        self._pending = self._results.unfinished()
-        return Order(bool(self._pending.any()), parallel)
+        self._pending, self._error_rows = self._results.unfinished(), self._results.error_rows()
+        self._announce(parallel)
+        return Order(len(self._pending) > 0, parallel)
 
-    def compute(self, prepared: Prepared, order: Order) -> int:
-        """Have every pending point computed and stored; then say what came of it.
+    def compute(self, prepared: Prepared, writer: PointWriter) -> bool:
+        """Have every pending point computed and stored.
 
-        Returns: the exit status.
+        Returns: whether some were left for another run (a signal).
 
         Raises:
             UserError: results can't be stored.
             RunFailedError: a worker could not go on.
         """
-        self._announce(order)
-        if order.compute:
-            self._evaluate(prepared, order)
-        return self._conclude(read_results(self._job.output))
+        job, world, results = self._job, self._world, self._found
+        done = results.points - len(self._pending)
+        self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
+        view = ProgressView(results.points, done, self._console)
+        try:
+            with view, writer:
+                return coordinate(
+                    world,
+                    prepared.evaluator,
+                    job.runtime.coordinator == "shared",
+                    prepared.grid.shape,
+                    self._pending,
+                    None if job.runtime.chunk == "auto" else job.runtime.chunk,
+                    CoordinatorSink(writer, self._error_rows),
+                    view,
+                    self._stopping,
+                )
+        finally:
+            self._log.event(
+                "end",
+                stored=view.stored_points,
+                failed=view.failed_points,
+                seconds=round(view.seconds(), 3),
+                ranks=len(view.ranks),
+                signal=self._stopping.signal.name if self._stopping.signal else None,
+            )
+
+    def conclude(self, unfinished: bool) -> int:
+        """Say what came of the run, draw the first figure, name the files and what to type next.
+
+        Args:
+            unfinished: points were left, to be computed or tried again.
+
+        Returns: the exit status.
+        """
+        results = self._found
+        where = _near(results.path)
+        failed = results.count(FAILED)
+        if unfinished:
+            left = results.count(PENDING)
+            again = f" and {failed} failed" if failed else ""
+            self._say(
+                f"stopped with {left} of {results.points} points pending{again}; "
+                f"all others are in {where}: run the same command again to go on"
+            )
+            return UNFINISHED
+        if failed:
+            point, message = next(iter(results.errors().items()), (-1, "see the log"))
+            self._say(
+                f"{failed} points failed, the first with: {message} (point {point}); all others "
+                f"are in {where}: the same command tries the failed ones again"
+            )
+            return SOME_FAILED
+        mark_complete(results.path)
+        self._say(f"complete: {where} (opens in ParaView as it is)")
+        self._draw(results)
+        return COMPLETE
 
     def _compare(self, reports: Sequence[Report]) -> None:
         """All ranks must compute the same thing, and by the same arithmetic unless allowed."""
@@ -205,70 +259,15 @@ class Lead:
             },
         )
 
-    def _announce(self, order: Order) -> None:
+    def _announce(self, parallel: bool) -> None:
         grid = self._job.grid
         shape = f"{grid.alpha.points}" + (f" x {grid.beta.points}" if grid.beta else "")
-        pending = int(self._pending.sum())
-        done = self._pending.size - pending
+        pending = len(self._pending)
+        done = self._found.points - pending
         before = f", {done} stored before" if done else ""
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
-        writer = "parallel HDF5" if order.parallel else "rank 0"
+        writer = "parallel HDF5" if parallel else "rank 0"
         self._say(f"grid {shape}, {pending} points pending{before}; {ranks}, written by {writer}")
-
-    def _evaluate(self, prepared: Prepared, order: Order) -> None:
-        job, world, pending = self._job, self._world, self._pending
-        done = pending.size - int(pending.sum())
-        self._log.event("start", done=done, total=pending.size, ranks=world.size, host=world.host)
-        comm = world.comm if order.parallel else None
-        columns = prepared.evaluator.columns
-        view = ProgressView(pending.size, done, self._console)
-        try:
-            with view, PointWriter(job.output, columns, job.runtime.sync_seconds, comm) as writer:
-                coordinate(
-                    world,
-                    prepared.evaluator if job.runtime.coordinator == "shared" else None,
-                    prepared.grid.shape,
-                    pending,
-                    None if job.runtime.chunk == "auto" else job.runtime.chunk,
-                    CoordinatorSink(writer),
-                    view,
-                    self._stopping,
-                )
-        except OSError as error:
-            raise UserError(
-                f"{job.output}: results can't be stored any more: {reason(error)}; what is stored "
-                "is safe: mend that, then run the same command again"
-            ) from error
-        finally:
-            self._log.event(
-                "end",
-                stored=view.stored_points,
-                failed=view.failed_points,
-                seconds=round(view.seconds(), 3),
-                ranks=len(view.ranks),
-                signal=self._stopping.signal.name if self._stopping.signal else None,
-            )
-
-    def _conclude(self, results: Results) -> int:
-        """Draw the first figure, name the files and what to type next."""
-        pending, failed = results.count(layout.PENDING), results.count(layout.FAILED)
-        if pending:
-            self._say(
-                f"stopped with {pending} of {results.points} points pending; "
-                f"all others are in {_near(results.path)}: run the same command again to go on"
-            )
-            return UNFINISHED
-        if failed:
-            point, message = next(iter(results.errors().items()), (-1, "see the log"))
-            self._say(
-                f"{failed} points failed, the first with: {message} (point {point}); all others "
-                f"are in {_near(results.path)}: the same command tries the failed ones again"
-            )
-            return SOME_FAILED
-        mark_complete(results.path)
-        self._say(f"complete: {_near(results.path)} (opens in ParaView as it is)")
-        self._draw(results)
-        return COMPLETE
 
     def _draw(self, results: Results) -> None:
         figure = results.path.with_suffix(".png")
@@ -281,6 +280,12 @@ class Lead:
             self._say(f"no figure: {error}")
         self._say(f"next:     lossgrid status {_near(results.path)}")
         self._say(f"          lossgrid plot {_near(results.path)} --output figure.pdf")
+
+    @property
+    def _found(self) -> Results:
+        """The results file, which is there once `decide` has ended."""
+        assert self._results is not None
+        return self._results
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)

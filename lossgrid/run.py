@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 from lossgrid.agree import StoppedError, each, led
 from lossgrid.engine import world as worlds
+from lossgrid.engine.coordinator import DesertedError
 from lossgrid.engine.run import work
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
@@ -18,7 +19,9 @@ from lossgrid.errors import RunFailedError, UserError
 from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
 from lossgrid.prepare import Prepared, prepare
-from lossgrid.store.writer import PointWriter, parallel_hdf5
+from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
+
+T = TypeVar("T")
 
 
 def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> int:
@@ -47,13 +50,16 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
         return 0
     except (UserError, RunFailedError):
         raise
+    except DesertedError as error:
+        print(f"lossgrid: {error}", file=sys.stderr, flush=True)
+        world.abort(2 if isinstance(error.__cause__, UserError) else 1)
     except KeyboardInterrupt:  # the second SIGINT: at once, whatever is under way
         world.abort(UNFINISHED)
-        os._exit(UNFINISHED)  # an ordinary exit would wait for the batches in work
     except BaseException:
         traceback.print_exc()
         print(f"lossgrid: rank {world.rank} on {world.host} failed", file=sys.stderr, flush=True)
-        world.abort(1)
+        if world.size > 1:
+            world.abort(1)
         raise
 
 
@@ -73,21 +79,36 @@ def _take_part(
         lambda prepared: (prepared.fingerprint, parallel_hdf5()),
     )
     order = led(world, lambda: _of(lead).decide(prepared, reports))
-    if lead is None and order.compute:
-        _work(world, job, prepared, order, stopping)
-    return led(world, lambda: _of(lead).compute(prepared, order))
+    unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
+    return led(world, lambda: _of(lead).conclude(unfinished))
 
 
-def _work(world: World, job: Job, prepared: Prepared, order: Order, stopping: StopRequest) -> None:
-    """Compute as a worker; with parallel HDF5, store as well."""
-    if not order.parallel:
-        work(world, prepared.evaluator, None, stopping)
-        return
-    columns, seconds = prepared.evaluator.columns, job.runtime.sync_seconds
-    with PointWriter(job.output, columns, seconds, world.comm) as writer:
-        work(world, prepared.evaluator, writer, stopping)
+def _compute(
+    world: World,
+    stopping: StopRequest,
+    lead: Lead | None,
+    job: Job,
+    prepared: Prepared,
+    order: Order,
+) -> bool:
+    """Compute and store what is pending; whether some of it was left."""
+    if order.parallel:  # a rank that failed to open the file would leave the others waiting
+        each(world, lambda: check_writable(job.output), lambda _: None)
+    writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
+    if lead is None:
+        with writer or nullcontext():
+            work(world, prepared.evaluator, writer, stopping)
+    return led(world, lambda: _of(lead).compute(prepared, _of(writer)))
 
 
-def _of(lead: Lead | None) -> Lead:
-    assert lead is not None  # `led` calls this on rank 0 alone
-    return lead
+def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWriter | None:
+    """Rank 0's, or one on every rank with parallel HDF5; opened before anybody computes."""
+    if world.rank != 0 and not order.parallel:
+        return None
+    comm = world.comm if order.parallel else None
+    return PointWriter(job.output, prepared.evaluator.columns, job.runtime.sync_seconds, comm)
+
+
+def _of(what: T | None) -> T:
+    assert what is not None  # `led` calls this on rank 0 alone
+    return what

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lossgrid.engine.messages import DONE, FAILED
 from lossgrid.progress import clock
-from lossgrid.store import layout
 from lossgrid.store.lock import is_alive, read_holder
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, read_results
@@ -20,12 +20,13 @@ def status(path: Path) -> str:
     """
     results = read_results(path)
     total = results.points
-    done, failed = results.count(layout.DONE), results.count(layout.FAILED)
+    done, failed = results.count(DONE), results.count(FAILED)
     lines = [f"{path}: {done} of {total} points done ({done / total:.1%}), {failed} failed"]
     lines.append(_pace(results, done + failed))
-    lines += [f"  point {point}: {text}" for point, text in list(results.errors().items())[:5]]
-    if results.overflow():
-        lines.append(f"  and {results.overflow()} failures whose message found no room")
+    messages = results.errors()
+    lines += [f"  point {point}: {text}" for point, text in list(messages.items())[:5]]
+    if failed > len(messages):
+        lines.append(f"  and {failed - len(messages)} failures whose message found no room")
     return "\n".join(lines)
 
 

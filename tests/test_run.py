@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lossgrid.engine.messages import DONE, FAILED, PENDING
+from lossgrid.engine.signals import StopRequest
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
-from lossgrid.store import layout
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, read_results
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
@@ -37,7 +40,7 @@ def test_one_rank_completes_a_plane(tmp_path: Path) -> None:
     assert list(found.values) == sorted(TOY_COLUMNS)
     assert found.values["train_loss"].shape == (5, 7)
     assert np.isfinite(found.values["train_loss"]).all()
-    assert (found.status == layout.DONE).all()
+    assert (found.status == DONE).all()
     assert found.alpha[3] == 0.0
     assert not (tmp_path / "out" / "toy.vtkhdf.lock").exists()
     assert (tmp_path / "out" / "toy.png").exists()
@@ -115,7 +118,7 @@ def test_more_ranks_than_points(tmp_path: Path) -> None:
     job = toy_job(tmp_path, grid=grid)
     done = mpirun(MPICH_WHEEL, 5, ["-m", "lossgrid", "run", job], timeout=120)
     assert done.returncode == 0, done.stderr
-    assert (results(tmp_path).status == layout.DONE).all()
+    assert (results(tmp_path).status == DONE).all()
 
 
 def test_failed_points_are_recorded_and_tried_again(tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_failed_points_are_recorded_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
     assert run(job) == SOME_FAILED
     found = results(tmp_path)
-    failed = found.status == layout.FAILED
+    failed = found.status == FAILED
     assert 0 < failed.sum() < failed.size
     assert np.isnan(found.values["train_loss"][failed]).all()
     assert np.isfinite(found.values["train_loss"][~failed]).all()
@@ -133,13 +136,35 @@ def test_failed_points_are_recorded_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "broken").unlink()
     assert run(job) == COMPLETE
     again = results(tmp_path)
-    assert (again.status == layout.DONE).all()
+    assert (again.status == DONE).all()
     assert not again.errors()
     import h5py
 
     with h5py.File(again.path) as file:
         attempts = file["lossgrid/points/attempt"][...]
     assert np.array_equal(attempts, np.where(failed, 2, 1))
+
+
+def test_a_stop_before_failed_points_are_tried_again_loses_no_message(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    (tmp_path / "broken").touch()
+    assert run(job) == SOME_FAILED
+    messages = results(tmp_path).errors()
+    (tmp_path / "broken").unlink()
+    with stopped_at_once():
+        assert run(job) == UNFINISHED
+    left = results(tmp_path)
+    assert left.count(FAILED) == len(left.errors()) > 0
+    assert left.errors().items() <= messages.items()
+    assert run(job) == COMPLETE
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """A run in this process finds that it has been asked to stop when it begins to compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", lambda request: True)
+        yield
 
 
 def test_another_environment_goes_on(parallel_flavour: Flavour, tmp_path: Path) -> None:
@@ -163,7 +188,7 @@ def test_nan_and_infinity_are_results(tmp_path: Path) -> None:
     values = found.values["train_loss"]
     assert np.isnan(values).any()
     assert np.isinf(values).any()
-    assert (found.status == layout.DONE).all()
+    assert (found.status == DONE).all()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -179,7 +204,7 @@ def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
     assert process.returncode == UNFINISHED, said
     assert "run the same command again" in said
     stopped = results(tmp_path)
-    stored = stopped.status == layout.DONE
+    stored = stopped.status == DONE
     assert 5 <= stored.sum() < stored.size
     kept = stopped.values["train_loss"][stored]
     assert run(job) == COMPLETE
@@ -210,7 +235,7 @@ def test_a_signal_to_one_worker_stops_all_ranks(tmp_path: Path) -> None:
         (tmp_path / "go").touch()
         _, said = launcher.communicate(timeout=60)
     assert launcher.returncode == UNFINISHED, said
-    assert results(tmp_path).count(layout.PENDING) > 0
+    assert results(tmp_path).count(PENDING) > 0
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
@@ -226,7 +251,26 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=20)
     assert process.returncode == UNFINISHED, said
     assert "Traceback" not in said
-    assert results(tmp_path).count(layout.DONE) >= 1
+    assert results(tmp_path).count(DONE) >= 1
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_second_ctrl_c_waits_for_no_other_rank(
+    parallel_flavour: Flavour, victim: int, tmp_path: Path
+) -> None:
+    """Though closing the file that all ranks write does."""
+    job = toy_job(tmp_path, loss="toy.py:endless", metrics=["loss"])
+    with started(parallel_flavour, 2, ["-m", "lossgrid", "run", job]) as launcher:
+        await_points(tmp_path, 1)
+        process = rank_processes(job)[victim]
+        os.kill(process, signal.SIGINT)
+        time.sleep(0.5)
+        assert launcher.poll() is None
+        os.kill(process, signal.SIGINT)
+        _, said = launcher.communicate(timeout=20)
+    assert launcher.returncode != 0
+    assert "Traceback" not in said
+    assert results(tmp_path).count(DONE) >= 1
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -240,7 +284,7 @@ def test_kill_9_loses_no_stored_point(flavour: Flavour, victim: int, tmp_path: P
         launcher.communicate(timeout=60)
     assert launcher.returncode != 0
     killed = results(tmp_path)
-    stored = killed.status == layout.DONE
+    stored = killed.status == DONE
     assert 5 <= stored.sum() < stored.size
     kept = killed.values["train_loss"][stored]
     done = mpirun(flavour, 2, args, timeout=120)
@@ -280,7 +324,7 @@ def await_points(folder: Path, wanted: int, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         there = (folder / "out" / "toy.vtkhdf").exists()
-        if there and results(folder).count(layout.DONE) >= wanted:
+        if there and results(folder).count(DONE) >= wanted:
             return
         time.sleep(0.05)
     raise TimeoutError(f"fewer than {wanted} points after {seconds} s")

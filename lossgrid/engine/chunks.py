@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lossgrid.engine.order import coarse_to_fine
-
-Points = NDArray[np.int64]
-"""Flat, row-major indices of grid points, shape (n,)."""
+from lossgrid.engine.pointset import Points, PointSet
 
 
 class ChunkQueue:
@@ -18,14 +15,14 @@ class ChunkQueue:
 
     Args:
         shape: (ny, nx) of the grid; a line is (1, nx).
-        pending: bool, shape (ny * nx,): what is to be computed. Read, never written or copied.
+        pending: what is to be computed.
     """
 
-    def __init__(self, shape: tuple[int, int], pending: NDArray[np.bool_]) -> None:
+    def __init__(self, shape: tuple[int, int], pending: PointSet) -> None:
         self._pending = pending
         self._rows = coarse_to_fine(*shape)
         self._cut: deque[Points] = deque()
-        self.remaining = int(np.count_nonzero(pending))
+        self.remaining = len(pending)
 
     def take(self, count: int) -> Points:
         """The next points, at most `count`; none at all when nothing is left."""
@@ -34,8 +31,7 @@ class ChunkQueue:
         self.remaining -= missing
         while missing:
             if not self._cut:
-                row = next(self._rows)
-                self._cut.append(row[self._pending[row]])
+                self._cut.append(self._pending.among(next(self._rows)))
             points = self._cut.popleft()
             if points.size > missing:
                 self._cut.appendleft(points[missing:])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lossgrid.engine.chunks import ChunkQueue, Points
+from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
     Bye,
@@ -19,9 +19,10 @@ from lossgrid.engine.messages import (
     ToCoordinator,
     Withdraw,
 )
+from lossgrid.engine.pointset import Points
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink
-from lossgrid.errors import RunFailedError
+from lossgrid.errors import RunFailedError, UserError
 
 IN_HAND = 2
 """Chunks a worker holds: one in work, one ahead, so that it never waits for an answer."""
@@ -32,15 +33,14 @@ BATCH = 64
 TICK_SECONDS = 0.5
 
 DISMISSAL_SECONDS = 30.0
-"""After a failure, workers that have not said bye by then are left to the abort."""
+"""After a failure, how long workers may take to finish their point and say bye."""
 
 
-class WorkerCrashError(RunFailedError):
-    """A worker can't go on; the text names it, `trace` is its traceback."""
+class DesertedError(BaseException):
+    """The job failed and some ranks don't answer: all must be aborted.
 
-    def __init__(self, sentence: str, trace: str) -> None:
-        super().__init__(sentence)
-        self.trace = trace
+    Not an Exception, since nothing on the way out may wait for them, as closing a shared file does.
+    """
 
 
 class Observer(Protocol):
@@ -101,13 +101,16 @@ class Coordinator:
         Returns: whether the job was left unfinished.
 
         Raises:
-            WorkerCrashError: a worker could not go on; all others have been stopped.
-            OSError: results could not be stored; all workers have been stopped.
+            UserError: results could not be stored; all workers have been stopped.
+            RunFailedError: a worker could not go on; all others have been stopped.
+            DesertedError: as one of these, but some workers have not ended.
         """
         try:
             self._work()
-        except Exception:
+        except Exception as error:
             self._dismiss()
+            if not self._all_gone():
+                raise DesertedError(str(error)) from error
             raise
         self._hub.flush()
         return self._queue.remaining > 0 or any(desk.chunks for desk in self._desks.values())
@@ -156,7 +159,9 @@ class Coordinator:
         elif isinstance(message, Bye):
             self._desks[rank].gone = True
         elif isinstance(message, Crashed):
-            raise WorkerCrashError(f"rank {rank} can't go on: {message.report}", message.trace)
+            if message.user_error:
+                raise UserError(message.sentence)
+            raise RunFailedError(f"rank {rank} can't go on: {message.sentence}")
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""

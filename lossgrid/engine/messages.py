@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.chunks import Points
+from lossgrid.engine.pointset import Points
 
-DONE, FAILED = 1, 2
-"""Status of a computed point; 0 is a point that is still pending, 3 an interpolated one."""
+PENDING, DONE, FAILED, INTERPOLATED = 0, 1, 2, 3
+"""Status of a point."""
 
 
 class Chunk(NamedTuple):
@@ -52,10 +52,10 @@ class Interrupted(NamedTuple):
 
 
 class Crashed(NamedTuple):
-    """Worker to coordinator: I can't go on; `report` is one sentence, `trace` the traceback."""
+    """Worker to coordinator: I can't go on; a user error is one that its sentence says to mend."""
 
-    report: str
-    trace: str
+    sentence: str
+    user_error: bool
 
 
 class Bye(NamedTuple):

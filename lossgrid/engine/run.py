@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.coordinator import Coordinator, Observer
 from lossgrid.engine.links import Hub, MpiLink, QueueLink
+from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Evaluator, Sink, Worker
 from lossgrid.engine.world import World
@@ -18,14 +16,14 @@ from lossgrid.engine.world import World
 
 def coordinate(
     world: World,
-    evaluator: Evaluator | None,
+    evaluator: Evaluator,
+    computes: bool,
     shape: tuple[int, int],
-    pending: NDArray[np.bool_],
+    pending: PointSet,
     chunk: int | None,
     sink: Sink,
     observer: Observer,
     stopping: Callable[[], bool],
-    points_per_pass: int = 1,
 ) -> bool:
     """Rank 0: hand out the pending points and have them stored, until all are done.
 
@@ -33,21 +31,23 @@ def coordinate(
 
     Args:
         world: the ranks.
-        evaluator: rank 0's own; None if rank 0 only coordinates.
+        evaluator: rank 0's own, like all others.
+        computes: whether rank 0 computes as well.
         shape: (ny, nx) of the grid; a line is (1, nx).
-        pending: bool, shape (ny * nx,).
+        pending: what is to be computed.
         chunk: points a chunk; None for guided sizes.
         sink, observer, stopping: see `Coordinator`.
-        points_per_pass: granule of a chunk.
 
     Returns: whether the job was left unfinished (a signal).
+
+    Raises: see `Coordinator.run`.
     """
-    local = QueueLink() if evaluator is not None else None
+    local = QueueLink() if computes else None
     hub = Hub(world.comm, local)
-    sizer = ChunkSizer(len(hub.ranks), chunk, points_per_pass)
+    sizer = ChunkSizer(len(hub.ranks), chunk, evaluator.points_per_pass)
     queue = ChunkQueue(shape, pending)
     thread = None
-    if local is not None and evaluator is not None:
+    if local is not None:
         thread = threading.Thread(
             target=Worker(0, local, evaluator).run, name="evaluate", daemon=True
         )

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.chunks import Points
 from lossgrid.engine.links import Link
 from lossgrid.engine.messages import (
     DONE,
@@ -24,6 +23,8 @@ from lossgrid.engine.messages import (
     Stop,
     Withdraw,
 )
+from lossgrid.engine.pointset import Points
+from lossgrid.errors import UserError
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
@@ -43,7 +44,11 @@ class Sink(Protocol):
     """Where results are stored."""
 
     def write(self, results: list[Result]) -> None:
-        """Store all of them such that a kill right afterwards loses none."""
+        """Store all of them such that a kill right afterwards loses none.
+
+        Raises:
+            UserError: they can't be stored.
+        """
 
 
 class Worker:
@@ -83,9 +88,13 @@ class Worker:
                     break
                 if self._chunks:
                     self._compute(self._chunks.popleft())
+        except KeyboardInterrupt:  # the user's second one: leave at once
+            raise
+        except UserError as error:
+            self._link.send(Crashed(str(error), True))
         except BaseException as error:
-            report = f"{type(error).__name__}: {error}"
-            self._link.send(Crashed(report, traceback.format_exc()))
+            traceback.print_exc()
+            self._link.send(Crashed(f"{type(error).__name__}: {error}", False))
         self._link.send(Bye())
 
     def _listen(self, seconds: float) -> None:

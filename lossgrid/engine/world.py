@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lossgrid.engine.backoff import Backoff
 from lossgrid.errors import UserError
@@ -21,6 +22,9 @@ LAUNCHERS = {
 """Environment variables in which a launcher says how many ranks it started."""
 
 SET_UP_TAG = 2
+
+ABORT_SECONDS = 2.0
+"""How long MPI may take to end the other ranks, before this one just dies."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,17 @@ class World:
             heard.append(self.comm.recv(source=rank, tag=SET_UP_TAG))
         return heard
 
-    def abort(self, status: int) -> None:
-        """End every rank at once: one that dies alone would leave the others waiting."""
+    def abort(self, status: int) -> NoReturn:
+        """End every rank at once: one that dies alone would leave the others waiting.
+
+        Nothing is cleaned up: an ordinary exit would wait for the batches in work, and some MPIs'
+        Abort is one, in which HDF5 waits for all ranks to close their file.
+        """
         if self.comm is not None and self.size > 1:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills without the interpreter's help
+            signal.setitimer(signal.ITIMER_REAL, ABORT_SECONDS)
             self.comm.Abort(status)
+        os._exit(status)
 
 
 def _wait(happened: Callable[[], bool]) -> None:

@@ -51,14 +51,14 @@ class Plan:
         """The plan out of a results file.
 
         Raises:
-            UserError: it is one of another version of lossgrid.
+            UserError: it is one of another version of lossgrid, or none at all.
         """
         try:
             return cls(**json.loads(text))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
-                f"the results were begun by another version of lossgrid ({error}); finish them "
-                "with that one, or start anew with --overwrite"
+                f"the results' plan can't be read ({error}), as another version of lossgrid began "
+                "them; finish them with that one, or start anew with --overwrite"
             ) from error
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import fsync, reason
@@ -97,12 +98,11 @@ def _write_science(file: Any, contents: Contents) -> None:
     file.create_dataset(layout.ALPHA, data=contents.alpha)
     if contents.beta is not None:
         file.create_dataset(layout.BETA, data=contents.beta)
-    _allocate(file, layout.STATUS, contents.shape, np.uint8, layout.PENDING)
+    _allocate(file, layout.STATUS, contents.shape, np.uint8, PENDING)
     for name, (kind, fill) in layout.POINT_RECORDS.items():
         _allocate(file, name, contents.shape, kind, fill)
     empty = np.array((-1, b""), layout.ERROR_RECORD)
     _allocate(file, layout.ERRORS, (layout.ERROR_ROWS,), layout.ERROR_RECORD, empty)
-    _allocate(file, layout.ERRORS_OVERFLOW, (1,), np.int64, 0)
     directions = file.create_group(layout.DIRECTIONS)
     directions.attrs.update(contents.geometry)
     for axis, direction in contents.directions.items():

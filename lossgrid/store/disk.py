@@ -21,8 +21,14 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+
+
 def reason(error: Exception) -> str:
-    """The system's own words out of an error, also one that HDF5 has wrapped."""
-    wrapped = re.search(r"errno = (\d+)", str(error))
-    number = int(wrapped.group(1)) if wrapped else getattr(error, "errno", None) or 0
-    return os.strerror(number) if number in errno.errorcode else str(error)
+    """The system's own words out of an error, also one that HDF5 or MPI has wrapped."""
+    text = " ".join(str(error).split())
+    wrapped = re.search(r"errno = (\d+)", text)
+    number = int(wrapped.group(1)) if wrapped else getattr(error, "errno", None)
+    if number is None:
+        number = next((number for number in DISK_ERRORS if os.strerror(number) in text), None)
+    return text if number is None else os.strerror(number)

@@ -17,9 +17,6 @@ BETA = "lossgrid/beta"
 STATUS = "lossgrid/status"
 DIRECTIONS = "lossgrid/directions"
 ERRORS = "lossgrid/errors"
-ERRORS_OVERFLOW = "lossgrid/errors_overflow"
-
-PENDING, DONE, FAILED, INTERPOLATED = 0, 1, 2, 3
 
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
     "lossgrid/points/rank": (np.int32, -1),  # who computed the point

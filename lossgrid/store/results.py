@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.engine.pointset import PointSet
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import reason
@@ -29,13 +31,17 @@ class Results:
         path: of the file.
         alpha: float64, shape (nx,). beta: float64, shape (ny,), or None for a line.
         values: column name -> float64, shape (ny, nx) or (nx,); NaN where pending.
-        attributes: job, plan, fingerprint and so on, as text.
+        plan: how the points were evaluated, as JSON.
+        fingerprint: what the job was made of, part by part.
+        attributes: job, versions and so on, as text.
     """
 
     path: Path
     alpha: NDArray[np.float64]
     beta: NDArray[np.float64] | None
     values: Mapping[str, NDArray[np.float64]]
+    plan: str
+    fingerprint: Mapping[str, str]
     attributes: Mapping[str, str]
 
     @property
@@ -54,50 +60,43 @@ class Results:
         return math.prod(self.shape)
 
     @property
-    def fingerprint(self) -> dict[str, str]:
-        """What the job was made of, part by part."""
-        return dict(json.loads(self.attributes["fingerprint"]))
-
-    @property
-    def plan(self) -> str:
-        """How the points were evaluated, as JSON."""
-        return self.attributes["plan"]
-
-    @property
     def status(self) -> NDArray[np.uint8]:
         """0 pending, 1 done, 2 failed, 3 interpolated; uint8, shape as the values."""
         with opened(self.path) as file:
             status: NDArray[np.uint8] = file[layout.STATUS][...]
             return status
 
-    def count(self, *status: int) -> int:
-        """How many points have one of these statuses."""
-        return int(np.count_nonzero(np.isin(self.status, status)))
+    def count(self, status: int) -> int:
+        """How many points have a status."""
+        return sum(int(np.count_nonzero(part == status)) for part in self._status_parts())
 
-    def unfinished(self) -> NDArray[np.bool_]:
-        """Which points are pending or failed: bool, shape (points,); read in slices."""
-        wanted = np.empty(self.shape, bool)
-        rows = max(1, SLICE // wanted[0].size)
+    def unfinished(self) -> PointSet:
+        """The points that are pending or failed."""
+        return PointSet((part == PENDING) | (part == FAILED) for part in self._status_parts())
+
+    def _status_parts(self) -> Iterator[NDArray[np.uint8]]:
+        """The status of all points, flat, in parts of a multiple of 8 points but for the last."""
+        rows = max(8, SLICE // math.prod(self.shape[1:]) // 8 * 8)
         with opened(self.path) as file:
-            for row in range(0, len(wanted), rows):
-                part = file[layout.STATUS][row : row + rows]
-                wanted[row : row + rows] = np.isin(part, (layout.PENDING, layout.FAILED))
-        return wanted.ravel()
+            for row in range(0, self.shape[0], rows):
+                yield file[layout.STATUS][row : row + rows].ravel()
 
     def errors(self) -> dict[int, str]:
         """The message of each failed point, by its flat index, as far as they found room."""
-        failed = self.status.ravel() == layout.FAILED
         with opened(self.path) as file:
-            return {
-                int(point): message.decode(errors="replace")
-                for point, message in file[layout.ERRORS][...]
-                if 0 <= point < failed.size and failed[point]
-            }
+            messages = file[layout.ERRORS]["message"]
+        return {p: messages[r].decode(errors="replace") for p, r in self.error_rows().items()}
 
-    def overflow(self) -> int:
-        """Failures whose message found no room."""
+    def error_rows(self) -> dict[int, int]:
+        """The row of the table of errors that each failed point has, by its flat index."""
         with opened(self.path) as file:
-            return int(file[layout.ERRORS_OVERFLOW][0])
+            status, points = file[layout.STATUS], file[layout.ERRORS]["point"].tolist()
+            return {
+                point: row
+                for row, point in enumerate(points)
+                if 0 <= point < self.points
+                and status[np.unravel_index(point, self.shape)] == FAILED
+            }
 
 
 def read_results(path: Path) -> Results:
@@ -107,12 +106,15 @@ def read_results(path: Path) -> Results:
         UserError: there is none, it is cut short, or it was not made by lossgrid.
     """
     with opened(path) as file:
+        texts = _texts(file[layout.SCIENCE])
         return Results(
             path=path,
             alpha=file[layout.ALPHA][...],
             beta=file[layout.BETA][...] if layout.BETA in file else None,
             values=_Values(path, list(file[layout.POINT_DATA])),
-            attributes=_texts(file[layout.SCIENCE]),
+            plan=texts["plan"],
+            fingerprint=dict(json.loads(texts["fingerprint"])),
+            attributes=texts,
         )
 
 
@@ -132,23 +134,12 @@ def opened(path: Path) -> Iterator[Any]:
                     "name another file, or keep it and choose another output"
                 )
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise UserError(
             f"{path}: can't be read as a results file: cut short, damaged or not HDF5 "
             f"({reason(error)}); "
             "restore it from a copy, or start anew with 'lossgrid run JOB --overwrite'"
         ) from error
-
-
-def read_direction(path: Path, axis: str) -> dict[str, NDArray[np.float32]] | None:
-    """The direction `x` or `y` that a results file holds; None if it has none.
-
-    Raises:
-        UserError: see `read_results`.
-    """
-    with opened(path) as file:
-        group = file[layout.DIRECTIONS].get(axis)
-        return None if group is None else {name: group[name][...] for name in group}
 
 
 class _Values(Mapping[str, NDArray[np.float64]]):

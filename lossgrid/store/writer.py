@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -13,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.engine.messages import Result
+from lossgrid.errors import UserError
 from lossgrid.store import layout
-from lossgrid.store.disk import fsync
+from lossgrid.store.disk import fsync, reason
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -32,6 +35,9 @@ class PointWriter:
         columns: value columns, in the order of `Result.values`.
         sync_seconds: time between two fsync calls.
         comm: opens the file with the mpio driver on every rank of it (collective, as is closing).
+
+    Raises:
+        UserError: here and from every method, if the disk does not take it.
     """
 
     def __init__(
@@ -52,18 +58,23 @@ class PointWriter:
             access.set_fapl_mpio(comm, MPI.INFO_NULL)
         self._path = path
         self._columns = columns
-        self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, access)
-        names = [*map(layout.value_dataset, columns), *layout.POINT_RECORDS, layout.STATUS]
-        names += [layout.ERRORS, layout.ERRORS_OVERFLOW]
-        self._datasets = {name: h5d.open(self._file, name.encode()) for name in names}
+        names = [*map(layout.value_dataset, columns), *layout.POINT_RECORDS]
+        names += [layout.STATUS, layout.ERRORS]
+        with storing(path):
+            self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, access)
+            self._datasets = {name: h5d.open(self._file, name.encode()) for name in names}
         self._shape = self._datasets[layout.STATUS].shape
         self._syncing = Syncing(path, sync_seconds)
 
     def write(self, results: list[Result]) -> None:
         """Store points: values, records, then status. Results without values are stored already."""
         stored = [result for result in results if result.values is not None]
-        if not stored:
-            return
+        if stored:
+            with storing(self._path):
+                self._store(stored)
+                self._syncing.soon()
+
+    def _store(self, stored: list[Result]) -> None:
         points = np.concatenate([result.points for result in stored])
         select = Selection(self._shape, points)
         values = np.concatenate([result.values for result in stored if result.values is not None])
@@ -76,30 +87,27 @@ class PointWriter:
         self._datasets["lossgrid/points/attempt"].read(select.memory, select.file, attempts)
         self._put("lossgrid/points/attempt", select, np.minimum(attempts, 254) + 1)
         self._put(layout.STATUS, select, np.concatenate([r.status for r in stored]))
-        self._syncing.soon()
 
     def _put(self, name: str, select: Selection, data: NDArray[Any]) -> None:
         dataset = self._datasets[name]
         dataset.write(select.memory, select.file, np.ascontiguousarray(data, dataset.dtype))
 
-    def write_errors(self, first_row: int, errors: list[tuple[int, str]], overflow: int) -> None:
-        """Store (point, message) records from a row of the table on, and how many did not fit."""
-        if errors:
-            rows = np.array(
-                [(point, _cut(message)) for point, message in errors], layout.ERROR_RECORD
-            )
-            select = Selection((layout.ERROR_ROWS,), first_row + np.arange(len(errors)))
-            self._put(layout.ERRORS, select, rows)
-        count = Selection((1,), np.zeros(1, np.int64))
-        self._put(layout.ERRORS_OVERFLOW, count, np.array([overflow]))
+    def write_errors(self, errors: Mapping[int, tuple[int, str]]) -> None:
+        """Store messages of failed points: row of the table -> (point, message)."""
+        records = [(point, _cut(message)) for point, message in errors.values()]
+        with storing(self._path):
+            select = Selection((layout.ERROR_ROWS,), np.array(list(errors)))
+            self._put(layout.ERRORS, select, np.array(records, layout.ERROR_RECORD))
 
     def close(self) -> None:
         """Sync, then close; with mpio every rank must come here, so nothing may prevent it."""
-        try:
-            self._syncing.wait()
-        finally:
-            self._datasets.clear()
-            self._file.close()
+        with storing(self._path):
+            try:
+                self._syncing.wait()
+            finally:
+                for dataset in self._datasets.values():
+                    dataset.close()
+                self._file.close()
 
     def __enter__(self) -> PointWriter:
         return self
@@ -110,7 +118,8 @@ class PointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None or issubclass(kind, Exception):  # an interrupted process waits for nobody
+            self.close()
 
 
 class Selection:
@@ -159,34 +168,78 @@ class Syncing:
 
 
 class ErrorTable:
-    """The bounded table of failed points' messages, filled from the top in each run."""
+    """The bounded table of failed points' messages: a row each, the latest message of a point.
 
-    def __init__(self, writer: PointWriter) -> None:
+    Args:
+        writer: of the file.
+        rows: which row each point has that failed in an earlier run and is not done since.
+    """
+
+    def __init__(self, writer: PointWriter, rows: Mapping[int, int]) -> None:
         self._writer = writer
-        self._rows = 0
-        self._overflow = 0
-        writer.write_errors(0, [(-1, "")] * layout.ERROR_ROWS, 0)
+        self._rows = dict(rows)
+        taken = set(rows.values())
+        self._free = (row for row in range(layout.ERROR_ROWS) if row not in taken)
 
     def write(self, errors: list[tuple[int, str]]) -> None:
-        """Add messages; those that find no room are counted."""
-        if errors:
-            fitting = errors[: layout.ERROR_ROWS - self._rows]
-            self._overflow += len(errors) - len(fitting)
-            self._writer.write_errors(self._rows, fitting, self._overflow)
-            self._rows += len(fitting)
+        """Store (point, message) pairs as far as there is room."""
+        placed: dict[int, tuple[int, str]] = {}
+        for point, message in errors:
+            row = self._rows.get(point)
+            if row is None:
+                row = next(self._free, None)
+            if row is not None:
+                self._rows[point] = row
+                placed[row] = (point, message)
+        if placed:
+            self._writer.write_errors(placed)
 
 
 class CoordinatorSink:
-    """Rank 0's side: points that workers have sent, and the messages of all failures."""
+    """Rank 0's side: points that workers have sent, and the messages of all failures.
 
-    def __init__(self, writer: PointWriter) -> None:
+    Args:
+        writer: of the file.
+        error_rows: `Results.error_rows` of it.
+    """
+
+    def __init__(self, writer: PointWriter, error_rows: Mapping[int, int]) -> None:
         self._writer = writer
-        self._errors = ErrorTable(writer)
+        self._errors = ErrorTable(writer, error_rows)
 
     def write(self, results: list[Result]) -> None:
-        """Store what came with values, and every failure's message before its point's status."""
+        """Store what came with values, and all messages.
+
+        A point's message comes before its status, unless its worker has stored that already.
+        """
         self._errors.write([error for result in results for error in result.errors])
         self._writer.write(results)
+
+
+def check_writable(path: Path) -> None:
+    """See whether this rank may write a results file, before all ranks open it together.
+
+    Raises:
+        UserError: it may not, or the file is not there.
+    """
+    with storing(path):
+        os.close(os.open(path, os.O_RDWR))
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Tell in one sentence why a results file does not take what is written.
+
+    Raises:
+        UserError: the disk is full or broken, or the file is not to be written.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
+        raise UserError(
+            f"{path}: results can't be stored: {reason(error)}; what is stored is safe: mend "
+            "that, then run the same command again"
+        ) from error
 
 
 def _cut(message: str) -> bytes:
@@ -198,9 +251,10 @@ def mark_complete(path: Path) -> None:
     """Say in the file that nothing is pending; call it after every rank has closed the file."""
     import h5py
 
-    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
-        file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
-    fsync(path)
+    with storing(path):
+        with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+            file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
+        fsync(path)
 
 
 def parallel_hdf5() -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.engine.messages import FAILED, PENDING
 from lossgrid.engine.order import lattice, strides
 from lossgrid.errors import UserError
 from lossgrid.view import Landscape
@@ -34,7 +35,6 @@ _DPI = 200
 _COLOURS = "viridis"
 _MOST_DRAWN = 1000
 _FEWEST_DRAWN = 5
-_PENDING, _FAILED = 0, 2
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.linewidth": 0.7,
@@ -113,7 +113,7 @@ def _snapshot(results: Landscape, column: str) -> _Snapshot:
     # Writers store a value before its status, so status is read before values.
     status = results.status
     names = [column] if min(status.shape) > 1 and status.ndim > 1 else _splits(results, column)
-    curves = {name: np.where(status == _PENDING, np.nan, results.values[name]) for name in names}
+    curves = {name: np.where(status == PENDING, np.nan, results.values[name]) for name in names}
     snapshot = _Snapshot(results.name, results.alpha, results.beta, status, curves, column)
     if not np.isfinite(snapshot.values).any():
         raise UserError(
@@ -205,7 +205,7 @@ def _draw_curves(axes: Axes, snapshot: _Snapshot) -> None:
     along, label = snapshot.alpha, r"$\alpha$"
     if snapshot.beta is not None and snapshot.beta.size > along.size:
         along, label = snapshot.beta, r"$\beta$"
-    computed = snapshot.status.ravel() != _PENDING
+    computed = snapshot.status.ravel() != PENDING
     for name, values in snapshot.curves.items():
         finite = np.where(np.isfinite(values), values, np.nan).ravel()[computed]
         dots = "." if finite.size <= 101 else ""
@@ -243,7 +243,7 @@ def _drawn_lattice(status: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
         rows, columns = lattice(ny, stride), lattice(nx, stride)
         if stride > 1 and min(rows.size, columns.size) < _FEWEST_DRAWN:
             break
-        if stride >= thin and (status[np.ix_(rows, columns)] != _PENDING).all():
+        if stride >= thin and (status[np.ix_(rows, columns)] != PENDING).all():
             return rows, columns
     return lattice(ny, thin), lattice(nx, thin)
 
@@ -264,7 +264,7 @@ def _best_label(snapshot: _Snapshot) -> str:
 
 def _gaps(snapshot: _Snapshot) -> str:
     """How much is missing, in words; empty when nothing is."""
-    pending, failed = snapshot.status == _PENDING, snapshot.status == _FAILED
+    pending, failed = snapshot.status == PENDING, snapshot.status == FAILED
     infinite = ~np.isfinite(snapshot.values) & ~pending & ~failed
     told = []
     if pending.any():

@@ -13,6 +13,7 @@ from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.coordinator import Coordinator
 from lossgrid.engine.links import QueueLink
 from lossgrid.engine.messages import Result, ToCoordinator, ToWorker
+from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink, Worker
 
@@ -105,7 +106,7 @@ def run_job(
     """Run to the end; True if the job was left unfinished. Every worker has ended afterwards."""
     hub = hub or ThreadHub(len(evaluators))
     sizer = ChunkSizer(len(evaluators), chunk, evaluators[0].points_per_pass)
-    queue = ChunkQueue(shape, np.ones(shape[0] * shape[1], bool))
+    queue = ChunkQueue(shape, PointSet([np.ones(shape[0] * shape[1], bool)]))
     threads = [
         threading.Thread(
             target=Worker(

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.order import coarse_to_fine
+from lossgrid.engine.pointset import PointSet
 
 
 @given(data=st.data(), ny=st.integers(1, 25), nx=st.integers(1, 25))
 def test_pending_points_are_taken_once_in_order(data: st.DataObject, ny: int, nx: int) -> None:
     pending = np.array(data.draw(st.lists(st.booleans(), min_size=ny * nx, max_size=ny * nx)))
-    queue = ChunkQueue((ny, nx), pending)
+    queue = ChunkQueue((ny, nx), PointSet([pending]))
     left = int(pending.sum())
     taken = []
     while queue.remaining:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lossgrid.engine.coordinator import WorkerCrashError
+from lossgrid.engine import coordinator
+from lossgrid.engine.coordinator import DesertedError
 from lossgrid.engine.messages import DONE, FAILED, Result, Withdraw
+from lossgrid.errors import RunFailedError, UserError
 from tests.engine.harness import Memory, Squares, ThreadHub, run_job
 
 SHAPE = (9, 13)
@@ -112,13 +114,13 @@ def test_a_late_answer_to_a_withdrawn_chunk_is_harmless() -> None:
 class Dying(Squares):
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if points[0] == 50:
-            raise KeyboardInterrupt  # no Exception: the worker itself must go
+            raise SystemExit(4)  # no Exception: the worker itself must go
         return super().__call__(points)
 
 
 def test_a_worker_that_cannot_go_on_ends_the_job_by_name() -> None:
     memory = Memory(POINTS)
-    with pytest.raises(WorkerCrashError, match=r"rank \d can't go on: KeyboardInterrupt"):
+    with pytest.raises(RunFailedError, match=r"rank \d can't go on: SystemExit: 4"):
         run_job([Dying() for _ in range(3)], SHAPE, memory)
     assert 0 < (memory.status == DONE).sum() < POINTS
 
@@ -128,13 +130,23 @@ class Full(Memory):
 
     def write(self, results: list[Result]) -> None:
         if (self.stored > 0).sum() > 20:
-            raise OSError(28, "No space left on device")
+            raise UserError("No space left on device")
         super().write(results)
 
 
 def test_a_full_disk_stops_everybody() -> None:
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="No space left"):
         run_job([Squares(), Squares()], SHAPE, Full(POINTS))
+
+
+def test_a_failure_does_not_wait_for_a_worker_that_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "DISMISSAL_SECONDS", 0.3)
+    endless = Squares(seconds=lambda point: 3.0)
+    with pytest.raises(DesertedError, match="No space left") as raised:
+        run_job([Squares(), endless], SHAPE, Full(POINTS))
+    assert isinstance(raised.value.__cause__, UserError)
 
 
 def test_workers_can_store_by_themselves() -> None:
@@ -152,12 +164,12 @@ def test_workers_can_store_by_themselves() -> None:
     assert (files[0].stored + files[1].stored == 1).all()
 
 
-def test_a_worker_with_a_full_disk_ends_the_job_by_name() -> None:
+def test_a_worker_with_a_full_disk_ends_the_job() -> None:
     sinks = [Memory(POINTS), Full(POINTS)]
 
     class Deaf(Memory):
         def write(self, results: list[Result]) -> None:
             pass
 
-    with pytest.raises(WorkerCrashError, match=r"rank 1 can.t go on: OSError.*No space left"):
+    with pytest.raises(UserError, match=r"^No space left"):
         run_job([Squares(), Squares()], SHAPE, Deaf(POINTS), chunk=1, worker_sinks=sinks)  # type: ignore[arg-type]

@@ -90,7 +90,7 @@ def test_the_contract_of_a_new_file(path: Path) -> None:
         for name, dtype in shaped.items():
             assert file[name].shape == (5, 7), name
             assert file[name].dtype == dtype, name
-        for name in [*shaped, "lossgrid/errors", "lossgrid/errors_overflow"]:
+        for name in [*shaped, "lossgrid/errors"]:
             assert file[name].chunks is None, name
             assert file[name].id.get_offset() is not None, name  # its place on disk is taken
         assert np.isnan(file["VTKHDF/PointData/train_loss"]).all()
@@ -196,7 +196,7 @@ WRITER = """
     from lossgrid.store.writer import CoordinatorSink, PointWriter
     from tests.store.test_results_file import COLUMNS, DONE, FAILED, result
     writer = PointWriter(Path(sys.argv[1]), COLUMNS)
-    sink = CoordinatorSink(writer)
+    sink = CoordinatorSink(writer, {{}})
     sink.write([result([0, 9, 17]), result([20], FAILED)])
 """
 
@@ -240,34 +240,46 @@ def test_a_reader_sees_points_at_once(path: Path, monkeypatch: pytest.MonkeyPatc
     assert done.stdout.split() == ["3", "109.0"], done.stderr
 
 
-def test_failures_are_told_and_forgotten_when_they_succeed(path: Path) -> None:
+def fail_or_store(path: Path, *results: Result) -> None:
+    """As another run would."""
     with PointWriter(path, COLUMNS) as writer:
-        CoordinatorSink(writer).write([result([8, 30], FAILED), result([2])])
+        CoordinatorSink(writer, read_results(path).error_rows()).write(list(results))
+
+
+def test_a_message_is_kept_until_its_point_succeeds(path: Path) -> None:
+    fail_or_store(path, result([8, 30], FAILED), result([2]))
     found = read_results(path)
     assert found.errors() == {8: "boom 8", 30: "boom 30"}
-    assert found.unfinished().sum() == 34
-    with PointWriter(path, COLUMNS) as writer:
-        CoordinatorSink(writer).write([result([8])])
-    assert read_results(path).count(FAILED) == 1
+    assert len(found.unfinished()) == 34
+    fail_or_store(path, result([8]), result([11], FAILED))
+    found = read_results(path)
+    assert found.count(FAILED) == 2
+    assert found.errors() == {11: "boom 11", 30: "boom 30"}
 
 
-def test_messages_without_room_are_counted(tmp_path: Path) -> None:
+def test_the_latest_message_of_a_point_counts(path: Path) -> None:
+    fail_or_store(path, result([8], FAILED))
+    fail_or_store(path, result([8], FAILED)._replace(errors=[(8, "again")]))
+    assert read_results(path).errors() == {8: "again"}
+
+
+def test_rows_of_points_that_succeeded_are_used_again(tmp_path: Path) -> None:
     path = tmp_path / "r.vtkhdf"
     create(path, contents(np.arange(50.0), np.arange(30.0)))
-    with PointWriter(path, COLUMNS) as writer:
-        sink = CoordinatorSink(writer)
-        sink.write([result(list(range(990)), FAILED)])
-        sink.write([result(list(range(990, 1010)), FAILED)])
+    fail_or_store(path, result(list(range(990)), FAILED))
+    fail_or_store(path, result(list(range(990, 1010)), FAILED))
     found = read_results(path)
     assert found.count(FAILED) == 1010
     assert sorted(found.errors()) == list(range(1000))
-    assert found.overflow() == 10
+    fail_or_store(path, result([4, 5]))
+    fail_or_store(path, result([1008, 1009], FAILED))
+    assert sorted(read_results(path).errors()) == [*range(4), *range(6, 1000), 1008, 1009]
 
 
 def test_a_long_message_is_cut_between_letters(path: Path) -> None:
     long = result([0], FAILED)._replace(errors=[(0, "é" * 500)])
     with PointWriter(path, COLUMNS) as writer:
-        CoordinatorSink(writer).write([long])
+        CoordinatorSink(writer, {}).write([long])
     assert read_results(path).errors() == {0: "é" * 120}
 
 
@@ -316,6 +328,22 @@ def test_a_file_of_a_later_format_is_refused(path: Path) -> None:
         read_results(path)
 
 
+@pytest.mark.parametrize("name", ["plan", "fingerprint"])
+def test_a_file_without_its_texts_is_refused(name: str, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["lossgrid"].attrs[name]
+    with pytest.raises(UserError, match=f"damaged.*{name}"):
+        read_results(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "7"])
+def test_a_garbled_fingerprint_is_refused(text: str, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["lossgrid"].attrs["fingerprint"] = text
+    with pytest.raises(UserError, match="damaged"):
+        read_results(path)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such results file"):
         read_results(tmp_path / "gone.vtkhdf")
@@ -353,5 +381,5 @@ def test_deleting_the_file_under_a_writer_is_no_crash(path: Path) -> None:
     writer = PointWriter(path, COLUMNS)
     os.unlink(path)
     writer.write([result([0])])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="can't be stored: No such file"):
         writer.close()
