@@ -86,7 +86,7 @@ class Lead:
                 f"{job.path}: runtime.coordinator: dedicated leaves one rank alone nothing to "
                 "compute with; start more ranks with mpirun, or set it to shared"
             )
-        self._stack.enter_context(RunLock(job.output))
+        self._stack.enter_context(RunLock(job.output, self._say))
         self._log = RunLog(job.output)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")

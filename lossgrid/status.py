@@ -33,13 +33,15 @@ def status(path: Path) -> str:
 def _pace(results: Results, stored: int) -> str:
     """Who is at work and how fast, or what the last run came to."""
     holder = read_holder(results.path)
-    starts = [e for e in RunLog(results.path).events() if e["event"] == "start"]
-    if holder is None or not is_alive(holder) or not starts:
+    if holder is None or not is_alive(holder):
         if stored == results.points:
             return "finished"
         return "no run is at work; 'lossgrid run JOB' goes on"
-    begun = starts[-1]
-    rate = (stored - begun["done"]) / max(time.time() - begun["time"], 1e-9)
+    at_work = f"running on {holder['host']} (process {holder['pid']})"
+    starts = [e for e in RunLog(results.path).events() if e["event"] == "start"]
+    if not starts or starts[-1]["time"] < holder["began"]:
+        return f"{at_work}: loading, nothing computed yet"
+    start = starts[-1]
+    rate = (stored - start["done"]) / max(time.time() - start["time"], 1e-9)
     left = clock((results.points - stored) / rate) if rate > 0 else "unknown"
-    at_work = f"running on {holder['host']} (process {holder['pid']}) with {begun['ranks']} ranks"
-    return f"{at_work}: {rate:.3g} points/s, {left} left"
+    return f"{at_work} with {start['ranks']} ranks: {rate:.3g} points/s, {left} left"

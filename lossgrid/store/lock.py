@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -20,6 +21,8 @@ BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 PATIENCE_SECONDS = 15.0
 """How long to wait for the rank of a killed run that has not yet died."""
+SETTLING_SECONDS = 0.5
+"""How long two that sign at the same moment take to see each other, where there are no locks."""
 
 
 class RunLock:
@@ -27,19 +30,29 @@ class RunLock:
 
     The lock dies with its holder. Where it does not reach across hosts (or where the file system
     has none), the heartbeat (host, pid, SLURM job, time) keeps others off until it is stale; the
-    same SLURM job, requeued elsewhere, takes over at once.
+    same SLURM job, requeued elsewhere, takes over at once. A heartbeat of another host that has
+    stopped is waited for until it is stale, since its run may just have been killed.
 
     Args:
         output: the results file; its folder must be writable.
+        say: told, in a sentence, of a wait that may last.
+        patience: seconds to wait for a run on this host to die.
 
     Raises:
         UserError: on entry, if another run holds the lock or the folder can't be written.
     """
 
-    def __init__(self, output: Path, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        output: Path,
+        say: Callable[[str], None] = lambda text: None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._output = output
         self._path = output.with_name(output.name + ".lock")
+        self._say = say
         self._patience = patience
+        self._began = time.time()
         self._handle = -1
         self._ended = Event()
         self._heart = Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -48,7 +61,6 @@ class RunLock:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._acquire()
-            self._sign()
         except OSError as error:
             raise UserError(
                 f"{self._path.parent}: can't write the results there: {reason(error)}; "
@@ -69,7 +81,8 @@ class RunLock:
         os.close(self._handle)
 
     def _sign(self) -> None:
-        os.pwrite(self._handle, json.dumps(_myself()).ljust(256).encode(), 0)
+        signature = {**_myself(), "began": self._began, "time": time.time()}
+        os.pwrite(self._handle, json.dumps(signature).ljust(256).encode(), 0)
 
     def _beat(self) -> None:
         """On a thread: a run must seem alive also while it loads or measures for minutes."""
@@ -79,49 +92,74 @@ class RunLock:
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._patience
+        first = read_holder(self._output)
+        told = False
         while not self._try():
-            if time.monotonic() > deadline:
-                holder = read_holder(self._output)
-                where = f" on {holder['host']} (process {holder['pid']})" if holder else ""
+            holder = read_holder(self._output)
+            silent = holder is not None and holder == first and _lives_elsewhere(holder)
+            if silent and not told:
+                told = True
+                self._say(f"waiting up to {STALE_SECONDS:.0f} s for a sign of life{_whose(holder)}")
+            elif not silent and time.monotonic() > deadline:
                 raise UserError(
-                    f"{self._output}: another run is working on this file{where}; "
+                    f"{self._output}: another run is working on this file{_whose(holder)}; "
                     "wait for its end, stop it, or set another 'output'"
                 )
             time.sleep(0.1)
 
     def _try(self) -> bool:
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = self._take()
+        except OSError:
+            os.close(self._handle)
+            raise
+        if not taken:
+            os.close(self._handle)
+        return taken
+
+    def _take(self) -> bool:
+        """Lock and sign the open file, unless it is somebody else's."""
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks = True
         except OSError as error:
             if error.errno == errno.EWOULDBLOCK:
-                os.close(handle)
                 return False
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-                os.close(handle)
                 raise
-        if not self._is_current(handle) or _lives_elsewhere(read_holder(self._output)):
-            os.close(handle)
+            locks = False
+        holder = read_holder(self._output)
+        # The lock tells of this host for certain, also if a dead holder's pid is in use again.
+        if not self._is_current() or _lives_elsewhere(holder) or (not locks and is_alive(holder)):
             return False
-        self._handle = handle
+        self._sign()
+        if not locks:
+            time.sleep(SETTLING_SECONDS)
+            holder = read_holder(self._output)
+            return holder is not None and _is_me(holder)
         return True
 
-    def _is_current(self, handle: int) -> bool:
+    def _is_current(self) -> bool:
         """False if the holder before us removed the file that we have just locked."""
         try:
-            return os.path.samestat(os.fstat(handle), os.stat(self._path))
+            return os.path.samestat(os.fstat(self._handle), os.stat(self._path))
         except FileNotFoundError:
             return False
 
 
 def read_holder(output: Path) -> dict[str, Any] | None:
-    """Who last said to be working on a results file: host, pid, slurm_job, time; None if nobody."""
+    """Who last said to be working on a results file; None if nobody.
+
+    Returns: host, pid, slurm_job, when it began and its last sign of life (seconds since 1970).
+    """
     path = output.with_name(output.name + ".lock")
     try:
         holder = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return holder if isinstance(holder, dict) and _myself().keys() <= holder.keys() else None
+    known = {*_myself(), "began", "time"}
+    return holder if isinstance(holder, dict) and known <= holder.keys() else None
 
 
 def is_alive(holder: dict[str, Any] | None) -> bool:
@@ -139,10 +177,17 @@ def _lives_elsewhere(holder: dict[str, Any] | None) -> bool:
     return is_alive(holder) and not same_job
 
 
+def _whose(holder: dict[str, Any] | None) -> str:
+    return f" on {holder['host']} (process {holder['pid']})" if holder else ""
+
+
+def _is_me(holder: dict[str, Any]) -> bool:
+    return all(holder[key] == value for key, value in _myself().items())
+
+
 def _myself() -> dict[str, Any]:
     return {
         "host": os.uname().nodename,
         "pid": os.getpid(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "time": time.time(),
     }

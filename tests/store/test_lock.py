@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lossgrid.errors import UserError
+from lossgrid.store import lock
 from lossgrid.store.lock import STALE_SECONDS, RunLock, is_alive, read_holder
 from lossgrid.store.log import RunLog
 
@@ -84,29 +90,93 @@ def test_a_dying_holder_is_waited_for(output: Path) -> None:
 def elsewhere(output: Path, age: float, job: str | None = None) -> None:
     """A heartbeat of another host, whose lock does not reach here."""
     output.parent.mkdir(exist_ok=True)
-    beat = {"host": "far", "pid": 1, "slurm_job": job, "time": time.time() - age}
+    now = time.time()
+    beat = {"host": "far", "pid": 1, "slurm_job": job, "began": now - 1000, "time": now - age}
     lock_file(output).write_text(json.dumps(beat))
 
 
-def test_a_fresh_heartbeat_of_another_host_keeps_us_off(output: Path) -> None:
-    elsewhere(output, age=1)
-    with pytest.raises(UserError, match=r"another run is working.*on far"), RunLock(output, 0.1):
+@contextmanager
+def beating_elsewhere(output: Path, job: str | None = None) -> Iterator[None]:
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            elsewhere(output, 0, job)
+
+    elsewhere(output, 0, job)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_heartbeat_of_another_host_keeps_us_off(output: Path) -> None:
+    with (
+        beating_elsewhere(output),
+        pytest.raises(UserError, match=r"another run is working.*on far"),
+        RunLock(output, patience=0.1),
+    ):
+        pass
+
+
+def test_a_heartbeat_that_has_stopped_is_waited_for(output: Path) -> None:
+    """Its run may have been killed a moment ago; the same command must not be refused."""
+    elsewhere(output, age=STALE_SECONDS - 0.7)
+    told: list[str] = []
+    began = time.monotonic()
+    with RunLock(output, told.append, patience=0.1):
+        assert time.monotonic() - began > 0.3
+    assert told == ["waiting up to 60 s for a sign of life on far (process 1)"]
+
+
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems."""
+
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_the_heartbeat_keeps_others_off(output: Path) -> None:
+    with holding(output) as first:
+        with (
+            pytest.raises(UserError, match=f"another run is working.*process {first.pid}"),
+            RunLock(output, patience=0.2),
+        ):
+            pass
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    with RunLock(output, patience=0.2):
+        pass
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_the_last_to_sign_wins(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: elsewhere(output, age=0))
+    with pytest.raises(UserError, match="on far"), RunLock(output, patience=0.0):
         pass
 
 
 def test_a_stale_heartbeat_does_not(output: Path) -> None:
     elsewhere(output, age=STALE_SECONDS + 1)
-    with RunLock(output, 0.1):
+    with RunLock(output, patience=0.1):
         pass
 
 
 def test_the_same_slurm_job_takes_over(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(output, age=1, job="77")
     monkeypatch.setenv("SLURM_JOB_ID", "78")
-    with pytest.raises(UserError), RunLock(output, 0.1):
+    with pytest.raises(UserError), beating_elsewhere(output, "77"), RunLock(output, patience=0.1):
         pass
+    elsewhere(output, age=1, job="77")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with RunLock(output, 0.1):
+    with RunLock(output, patience=0.1):
         pass
 
 
@@ -115,7 +185,7 @@ def test_a_broken_heartbeat_is_nobody(text: str, output: Path) -> None:
     output.parent.mkdir()
     lock_file(output).write_text(text)
     assert read_holder(output) is None
-    with RunLock(output, 0.1):
+    with RunLock(output, patience=0.1):
         pass
 
 
