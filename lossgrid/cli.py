@@ -22,7 +22,24 @@ SET = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Sentences(click.Group):
+    """Commands whose failures are told in one sentence, unless --debug asks for the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; bad input is exit status 2, a run that broke down 1."""
+        try:
+            return super().invoke(ctx)
+        except (UserError, RunFailedError) as error:
+            if ctx.params["debug"]:
+                raise
+            click.echo(f"lossgrid: {error}", err=True)
+            ctx.exit(1 if isinstance(error, RunFailedError) else 2)
+
+
+@click.group(
+    cls=Sentences,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="lossgrid")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def commands(debug: bool) -> None:
@@ -95,17 +112,13 @@ def doctor() -> int:
 
 
 def main() -> Any:
-    """Run the command line; bad input ends in one sentence and exit status 2."""
+    """Run the command line and exit with its status."""
     try:
         status = commands.main(standalone_mode=False)
-    except click.exceptions.Exit as end:
-        status = end.exit_code
     except click.ClickException as error:
         error.show()
         status = 2
-    except (UserError, RunFailedError, click.Abort) as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"lossgrid: {error or 'interrupted'}", err=True)
-        status = 1 if isinstance(error, RunFailedError) else 2
+    except click.Abort:
+        click.echo("lossgrid: interrupted", err=True)
+        status = 2
     sys.exit(status)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from torch.utils._pytree import tree_leaves
+import torch
 
 from lossgrid.engine import world as worlds
-from lossgrid.job import read_job
+from lossgrid.engine.sizing import ChunkSizer
+from lossgrid.evaluate import Plan
+from lossgrid.fingerprint import differences
+from lossgrid.job import Job, read_job
 from lossgrid.prepare import Prepared, prepare
+from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
+from lossgrid.store.results import Results, read_results
 
 
 def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
-    """Text that says points, plan, memory and predicted time; no results file is made.
+    """Text that says points, plan, memory and predicted time; no file is made.
 
     Args:
         path: of the job file.
@@ -25,35 +32,73 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         UserError: bad input.
     """
     job = read_job(path, overrides)
-    prepared = prepare(job, worlds.alone())
+    results = read_results(job.output) if job.output.exists() else None
+    stored = None if results is None else Plan.from_json(results.plan)
+    with TemporaryDirectory() as folder:
+        trained = _with_checkpoint(job, Path(folder))
+        prepared = prepare(trained, worlds.alone(), stored)
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
     ny, nx = prepared.grid.shape
+    pending = nx * ny if results is None else len(results.unfinished())
+    chunks = _chunks(job, prepared, ranks, pending, seconds)
+    checkpoint = "" if trained is job else f" (a run trains {job.model.checkpoint} first)"
     facts = {
         "job": str(job.path),
-        "output": str(job.output),
+        "output": f"{job.output}, {_state(results, prepared)}",
         "grid": f"{nx} x {ny} = {nx * ny} points, coarse to fine",
+        "pending": f"{pending} points, in about {chunks} chunks",
         "directions": ", ".join(f"{k} {v:.4g}" for k, v in prepared.plane.geometry().items()),
         "moving": f"{prepared.plane.layout.size} numbers in {len(prepared.plane.layout.entries)}"
         " entries of the model",
-        "at theta": ", ".join(f"{name} {value:.6g}" for name, value in values.items()),
+        "at theta": ", ".join(f"{name} {value:.6g}" for name, value in values.items()) + checkpoint,
         "plan": f"{prepared.plan.device} ({prepared.plan.hardware}), {prepared.plan.precision}, "
         f"batches of {prepared.plan.batch_size}",
-        "memory": f"about {_megabytes(prepared):.0f} MB a rank beside the interpreter",
+        "memory": _memory(prepared),
         "a point": f"{seconds:.3g} s here",
-        "in all": f"{clock(seconds * nx * ny / ranks)} on {ranks} such rank(s)",
+        "in all": f"{clock(seconds * pending / ranks)} on {ranks} such rank(s)",
     }
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
 
 
-def _megabytes(prepared: Prepared) -> float:
-    """Data, and the corners of the plane with the weights that are moved."""
-    leaves = [
-        leaf
-        for split in prepared.problem.splits.values()
-        for leaf in (*tree_leaves(split.inputs), *tree_leaves(split.targets))
-    ]
-    corners = prepared.plane.corners
-    weights = (len(corners) + 1) * corners[0].numel() * prepared.plan.dtype.itemsize
-    data = sum(int(leaf.numel() * leaf.element_size()) for leaf in leaves)
-    return (data + weights) / 1e6
+def _with_checkpoint(job: Job, folder: Path) -> Job:
+    """The job itself, or with a checkpoint made for this occasion if a run would make one."""
+    if job.model.recipe is None or job.model.checkpoint is None or job.model.checkpoint.exists():
+        return job
+    model = job.model.model_copy(update={"checkpoint": folder / job.model.checkpoint.name})
+    trained = job.model_copy(update={"model": model})
+    prepare_checkpoint(trained)
+    return trained
+
+
+def _state(results: Results | None, prepared: Prepared) -> str:
+    """What a run would make of a results file that is there."""
+    if results is None:
+        return "not there yet"
+    found = differences(results.fingerprint, prepared.fingerprint)
+    ours = [text for part, text in found if part in prepared.fingerprint]
+    if ours:
+        return f"which holds the results of another job: {'; '.join(ours)}"
+    return "to be continued" if results.unfinished() else "complete"
+
+
+def _chunks(job: Job, prepared: Prepared, ranks: int, pending: int, seconds: float) -> int:
+    """How many chunks equal ranks would be given."""
+    fixed = None if job.runtime.chunk == "auto" else job.runtime.chunk
+    sizer = ChunkSizer(ranks, fixed, prepared.evaluator.points_per_pass)
+    for rank in range(ranks):
+        sizer.record(rank, 1, seconds)
+    count = 0
+    while pending > 0:
+        pending -= sizer.size(count % ranks, pending)
+        count += 1
+    return count
+
+
+def _memory(prepared: Prepared) -> str:
+    """What this process has taken at most: what a rank will."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    said = f"{peak / 1e6:.0f} MB a rank"
+    if prepared.plan.device == "cuda":
+        said += f" and {torch.cuda.max_memory_allocated() / 1e6:.0f} MB of its GPU"
+    return said + " (measured here)"

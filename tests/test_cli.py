@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from lossgrid import __version__
+from lossgrid.engine.messages import FAILED
 from lossgrid.run import run
+from lossgrid.store.lock import RunLock
+from lossgrid.store.results import read_results
 from tests.toy import toy_job
 
 
@@ -53,10 +58,58 @@ def test_plan_predicts_and_writes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for words in ("7 x 5 = 35 points", "cosine", "batches of", "on 4 such rank(s)", "train_loss"):
         assert words in done.stdout
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == [
-        "toy.py",
-        "toy.yaml",
-    ]
+    assert "not there yet" in done.stdout
+    assert files(tmp_path) == ["toy.py", "toy.yaml"]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
+
+
+def test_plan_knows_what_is_stored(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    (tmp_path / "broken").touch()
+    run(job)
+    found = read_results(tmp_path / "out" / "toy.vtkhdf")
+    (tmp_path / "broken").unlink()
+    said = lossgrid("plan", job).stdout
+    assert "to be continued" in said
+    assert f"{found.count(FAILED)} points, in about" in said
+    run(job)
+    assert "complete" in lossgrid("plan", job).stdout
+    said = lossgrid("plan", job, "--set", "directions.seed=1").stdout
+    assert "holds the results of another job: directions (" in said
+    assert "theta" not in said.split("another job")[1].splitlines()[0]
+
+
+def test_plan_of_a_network_that_is_not_trained_yet(tmp_path: Path) -> None:
+    model = {
+        "factory": "lossgrid.models:digits_cnn",
+        "checkpoint": "digits.pt",
+        "recipe": "lossgrid.train:digits",
+    }
+    data = {"test": {"factory": "lossgrid.data:digits", "kwargs": {"train": False}}}
+    done = lossgrid("plan", toy_job(tmp_path, model=model, data=data))
+    assert done.returncode == 0, done.stderr
+    accuracy = re.search(r"test_accuracy ([0-9.]+)", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy.group(1)) > 0.9
+    assert f"a run trains {tmp_path / 'digits.pt'} first" in done.stdout
+    assert files(tmp_path) == ["toy.py", "toy.yaml"]
+
+
+@pytest.mark.parametrize(("setting", "chunks"), [("8", 5), ("35", 1)])
+def test_plan_counts_chunks(setting: str, chunks: int, tmp_path: Path) -> None:
+    done = lossgrid("plan", toy_job(tmp_path), "--set", f"runtime.chunk={setting}")
+    assert f"in about {chunks} chunks" in done.stdout
+
+
+def test_status_while_a_run_loads(tmp_path: Path) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    with RunLock(out):
+        said = lossgrid("status", out).stdout
+    assert f"(process {os.getpid()}): loading, nothing computed yet" in said
 
 
 def test_status_and_plot(tmp_path: Path) -> None:
