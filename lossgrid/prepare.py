@@ -63,8 +63,9 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     evaluation = job.evaluation
     if stored is not None and evaluation.batch_size == "auto":
         evaluation = evaluation.model_copy(update={"batch_size": stored.batch_size})
-    plan = choose_plan(evaluation, problem)
-    device = own_device(plan, world.local_rank, world.local_size, job.runtime.share_gpus)
-    evaluator = GridEvaluator(problem, plane, grid, plan, device, lanes(plan, world.cores))
+    share = job.runtime.share_gpus
+    device = own_device(evaluation.device, world.local_rank, world.local_size, share)
+    plan = choose_plan(evaluation, problem, device)
+    evaluator = GridEvaluator(problem, plane, grid, plan, device, lanes(device, world.cores))
     made_of = fingerprint(job, model, problem, plane, grid, plan)
     return Prepared(problem, plane, grid, plan, evaluator, made_of)

@@ -7,22 +7,26 @@ import os
 import torch
 
 from lossgrid.errors import UserError
-from lossgrid.evaluate.plan import Plan
 
 
-def own_device(plan: Plan, local_rank: int, local_size: int, share: bool) -> torch.device:
+def own_device(wanted: str, local_rank: int, local_size: int, share: bool) -> torch.device:
     """The device of one of `local_size` ranks on a node.
 
     Args:
-        plan: cpu or cuda.
+        wanted: cpu, cuda, or auto for cuda where there is a GPU.
         local_rank: of this rank on its node; chooses among the node's GPUs.
         local_size: ranks on the node.
         share: whether several ranks may use one GPU.
 
     Raises:
-        UserError: more ranks than GPUs, and sharing was not asked for.
+        UserError: no GPU, or more ranks than GPUs and sharing was not asked for.
     """
-    if plan.device == "cpu":
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "evaluation.device: cuda, but torch sees no GPU here; install a CUDA build of torch "
+            "(pytorch.org shows the command for your driver), or set evaluation.device: cpu"
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
         torch.set_num_threads(1)  # see Plan: cores are used by lanes
         return torch.device("cpu")
     count = torch.cuda.device_count()
@@ -39,9 +43,9 @@ def own_device(plan: Plan, local_rank: int, local_size: int, share: bool) -> tor
     return torch.device("cuda", local_rank % count)
 
 
-def lanes(plan: Plan, cores: int) -> int:
+def lanes(device: torch.device, cores: int) -> int:
     """Batches to run at a time: one a core of this rank, OMP_NUM_THREADS if it is set."""
-    if plan.device != "cpu":
+    if device.type != "cpu":
         return 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(wanted) if wanted.isdigit() and int(wanted) > 0 else cores

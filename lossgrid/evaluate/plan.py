@@ -67,20 +67,17 @@ class Plan:
         return {"float32": torch.float32, "float64": torch.float64}[self.precision]
 
 
-def choose_plan(spec: EvaluationSpec, problem: Problem) -> Plan:
+def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) -> Plan:
     """Choose by rules alone, so that the same job gets the same plan on the same hardware.
 
-    Raises:
-        UserError: the job asks for a GPU and there is none.
+    Args:
+        spec: what the user asks for.
+        problem: what is to be evaluated.
+        device: the rank's own.
     """
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "evaluation.device: cuda, but torch sees no GPU here; install a CUDA build of torch "
-            "(pytorch.org shows the command for your driver), or set evaluation.device: cpu"
-        )
-    device = "cpu" if spec.device == "cpu" or not torch.cuda.is_available() else "cuda"
-    batch_size = spec.batch_size if spec.batch_size != "auto" else _batch_size(problem, device)
-    return Plan(device, _hardware(device), torch.__version__, spec.precision, batch_size)
+    kind = device.type
+    batch_size = spec.batch_size if spec.batch_size != "auto" else _batch_size(problem, kind)
+    return Plan(kind, _hardware(device), torch.__version__, spec.precision, batch_size)
 
 
 def _batch_size(problem: Problem, device: str) -> int:
@@ -92,9 +89,9 @@ def _batch_size(problem: Problem, device: str) -> int:
     return min(max(ELEMENTS[device] // max(per_sample, 1), SMALLEST), LARGEST[device])
 
 
-def _hardware(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{_cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
 
 

@@ -243,7 +243,7 @@ def test_no_thread_changes_a_bit() -> None:
     plan = replace(PLAN, precision="float32", batch_size=7)
     points = np.arange(20)
 
-    device = own_device(plan, 0, 1, share=False)
+    device = own_device(plan.device, 0, 1, share=False)
 
     def evaluated(lanes: int) -> bytes:
         found = GridEvaluator(posed, plane_of(dense()), GRID, plan, device, lanes)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -13,6 +11,8 @@ from lossgrid.job import EvaluationSpec
 from lossgrid.problem import Problem
 from tests.evaluate.test_evaluator import PLAN, problem
 
+CPU = torch.device("cpu")
+
 
 def images(*shape: int) -> Problem:
     return problem(train=Split(torch.zeros(2, *shape), torch.zeros(2)))
@@ -22,13 +22,13 @@ def images(*shape: int) -> Problem:
     ("shape", "batch_size"), [((3, 32, 32), 50), ((64,), 128), ((3, 224, 224), 16)]
 )
 def test_batches_by_rule(shape: tuple[int, ...], batch_size: int) -> None:
-    plan = choose_plan(EvaluationSpec(device="cpu"), images(*shape))
+    plan = choose_plan(EvaluationSpec(device="cpu"), images(*shape), CPU)
     assert plan.batch_size == batch_size
 
 
 def test_the_job_has_the_last_word() -> None:
     spec = EvaluationSpec(device="cpu", precision="float64", batch_size=7)
-    plan = choose_plan(spec, images(5))
+    plan = choose_plan(spec, images(5), CPU)
     assert (plan.batch_size, plan.dtype, plan.device) == (7, torch.float64, "cpu")
 
 
@@ -41,12 +41,12 @@ def test_a_plan_survives_its_file() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_no_gpu() -> None:
     with pytest.raises(UserError, match=r"evaluation\.device: cuda"):
-        choose_plan(EvaluationSpec(device="cuda"), images(5))
-    assert choose_plan(EvaluationSpec(), images(5)).device == "cpu"
+        own_device("cuda", 0, 1, share=False)
+    assert own_device("auto", 0, 1, share=False) == CPU
 
 
 def test_ranks_share_a_cpu_and_its_operations_run_on_one_thread() -> None:
-    assert own_device(PLAN, 3, 16, share=False) == torch.device("cpu")
+    assert own_device("cpu", 3, 16, share=False) == CPU
     assert torch.get_num_threads() == 1
 
 
@@ -57,16 +57,20 @@ def test_lanes_follow_cores_and_environment(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if said is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert lanes(PLAN, cores=6) == found
+    assert lanes(CPU, cores=6) == found
 
 
 def test_ranks_take_the_gpus_of_their_node_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which GPU is arithmetic, and needs none."""
+    names = ["NVIDIA A100", "NVIDIA H200"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *args, **kwargs: None)
-    plan = replace(PLAN, device="cuda")
-    assert own_device(plan, 1, 2, share=False) == torch.device("cuda", 1)
-    assert own_device(plan, 3, 4, share=True) == torch.device("cuda", 1)
+    second = torch.device("cuda", 1)
+    assert own_device("auto", 1, 2, share=False) == second
+    assert own_device("cuda", 3, 4, share=True) == second
     with pytest.raises(UserError, match=r"4 ranks .* share 2 GPU.*runtime\.share_gpus"):
-        own_device(plan, 1, 4, share=False)
-    assert lanes(plan, cores=8) == 1
+        own_device("cuda", 1, 4, share=False)
+    assert lanes(second, cores=8) == 1
+    assert choose_plan(EvaluationSpec(), images(5), second).hardware == "NVIDIA H200"
