@@ -1,4 +1,4 @@
-"""Real data that is not part of the project: a folder that a developer or CI may have."""
+"""Real data that is not part of the project: a folder beside it that a developer or CI may have."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import pytest
 
 
 def shared_file(name: str) -> Path:
-    """A file below ``data/`` of the shared folder; the test is skipped where there is none."""
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    path = Path(os.environ.get("LOSSGRID_SHARED", beside)) / "data" / name
+    """A file below ``data/`` of the shared folder.
+
+    The test is skipped where there is none, and fails where LOSSGRID_SHARED promises it.
+    """
+    promised = os.environ.get("LOSSGRID_SHARED")
+    folder = Path(promised) if promised else Path(__file__).resolve().parents[2] / "shared"
+    path = folder / "data" / name
     if not path.exists():
-        pytest.skip(f"no {path}: LOSSGRID_SHARED names the folder of real data")
+        reason = f"no {path}: LOSSGRID_SHARED names the folder of real data"
+        if promised:
+            pytest.fail(reason)
+        pytest.skip(reason)
     return path
