@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lossgrid.engine import world as worlds
 from lossgrid.engine.messages import Result
+from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate, work
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
@@ -29,8 +30,9 @@ class Made:
 
     columns = (COLUMN,)
 
-    def __init__(self, points_per_pass: int, factor: float, fixed: float | None = None) -> None:
-        self.points_per_pass = points_per_pass
+    points_per_pass = 1
+
+    def __init__(self, factor: float, fixed: float | None = None) -> None:
         self._factor = factor
         self._fixed = fixed
 
@@ -71,21 +73,12 @@ def measure(path: Path, evaluator: Made, chunk: int | None, side: int) -> dict[s
     create(path, Contents(axis, axis, (COLUMN,), {}))
     watch = Watch()
     with PointWriter(path, (COLUMN,)) as writer:
-        pending = np.ones(side * side, bool)
-        sink = CoordinatorSink(writer)
+        pending = PointSet([np.ones(side * side, bool)])
+        sink = CoordinatorSink(writer, {})
         busy = time.process_time()
         began = time.perf_counter()
-        coordinate(
-            world,
-            evaluator,
-            (side, side),
-            pending,
-            chunk,
-            sink,
-            watch,
-            lambda: False,
-            evaluator.points_per_pass,
-        )
+        shape = (side, side)
+        coordinate(world, evaluator, True, shape, pending, chunk, sink, watch, lambda: False)
         wall = watch.last - began
         busy = time.process_time() - busy
     return {"points": side * side, "wall": wall, "busy": busy, "ranks": world.size}
@@ -94,14 +87,15 @@ def measure(path: Path, evaluator: Made, chunk: int | None, side: int) -> dict[s
 def start_huge(path: Path, side: int) -> dict[str, float]:
     """From an existing file of side x side points to its first stored result, on rank 0 alone."""
     axis = np.arange(side, dtype=np.float64)
-    create(path, Contents(axis, axis, (COLUMN,), {}))
+    texts = {"plan": "{}", "fingerprint": "{}"}
+    create(path, Contents(axis, axis, (COLUMN,), {}, attributes=texts))
     began = time.perf_counter()
     watch = Watch()
+    pending = read_results(path).unfinished()
     with PointWriter(path, (COLUMN,)) as writer:
-        pending = read_results(path).unfinished()
-        world, sink = worlds.alone(), CoordinatorSink(writer)
+        world, sink, shape = worlds.alone(), CoordinatorSink(writer, {}), (side, side)
         coordinate(
-            world, Made(1, 0.0), (side, side), pending, None, sink, watch, lambda: watch.last > 0
+            world, Made(0.0), True, shape, pending, None, sink, watch, lambda: watch.last > 0
         )
         wall = watch.first - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -112,13 +106,13 @@ def main() -> None:
     path, kind, *numbers = Path(sys.argv[1]), sys.argv[2], *sys.argv[3:]
     if kind == "null":
         chunk, side = int(numbers[0]), int(numbers[1])
-        found = measure(path, Made(chunk, 0.0), chunk, side)
+        found = measure(path, Made(0.0), chunk, side)
     elif kind == "sleep":
         chunk, side, slow = numbers[0], int(numbers[1]), int(numbers[2])
         factor = 4.0 if worlds.start().rank == slow else 1.0
-        found = measure(path, Made(1, factor), None if chunk == "auto" else int(chunk), side)
+        found = measure(path, Made(factor), None if chunk == "auto" else int(chunk), side)
     elif kind == "idle":
-        found = measure(path, Made(1, 1.0, fixed=float(numbers[0])), 1, 4)
+        found = measure(path, Made(1.0, fixed=float(numbers[0])), 1, 4)
     else:
         found = start_huge(path, int(numbers[0]))
     if found is not None:
