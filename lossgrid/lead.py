@@ -65,6 +65,7 @@ class Lead:
         self._stopping = stopping
         self._console = Console(stderr=True, soft_wrap=True)
         self._job: Job
+        self._lock: RunLock
         self._log: RunLog
         self._results: Results | None = None
         self._pending: PointSet
@@ -86,7 +87,7 @@ class Lead:
                 f"{job.path}: runtime.coordinator: dedicated leaves one rank alone nothing to "
                 "compute with; start more ranks with mpirun, or set it to shared"
             )
-        self._stack.enter_context(RunLock(job.output, self._say))
+        self._lock = self._stack.enter_context(RunLock(job.output, self._say))
         self._log = RunLog(job.output)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
@@ -111,7 +112,8 @@ class Lead:
             self._results = read_results(self._job.output)
         else:
             self._refuse_another(self._results, made_of)
-        self._pending, self._error_rows = self._results.unfinished(), self._results.error_rows()
+        self._pending = self._results.unfinished(self._lock.power_lost)
+        self._error_rows = self._results.error_rows()
         self._announce(parallel)
         return Order(len(self._pending) > 0, parallel)
 

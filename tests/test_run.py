@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.engine.signals import StopRequest
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
+from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, read_results
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
@@ -107,8 +110,6 @@ def test_a_dedicated_coordinator_computes_nothing(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
     args = ["-m", "lossgrid", "run", job, "--set", "runtime.coordinator=dedicated"]
     assert mpirun(MPICH_WHEEL, 3, args, timeout=120).returncode == 0
-    import h5py
-
     with h5py.File(tmp_path / "out" / "toy.vtkhdf") as file:
         assert set(np.unique(file["lossgrid/points/rank"])) <= {1, 2}
 
@@ -138,8 +139,6 @@ def test_failed_points_are_recorded_and_tried_again(tmp_path: Path) -> None:
     again = results(tmp_path)
     assert (again.status == DONE).all()
     assert not again.errors()
-    import h5py
-
     with h5py.File(again.path) as file:
         attempts = file["lossgrid/points/attempt"][...]
     assert np.array_equal(attempts, np.where(failed, 2, 1))
@@ -179,6 +178,25 @@ def test_another_environment_goes_on(parallel_flavour: Flavour, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "parallel HDF5" in done.stderr
     assert stacked(results(tmp_path)) == whole
+
+
+@pytest.mark.parametrize("boot", ["an earlier one", None])
+def test_a_power_loss_between_status_and_values(boot: str | None, tmp_path: Path) -> None:
+    """The disk has kept a status whose value it has not; after a mere kill it never does so."""
+    job = toy_job(tmp_path)
+    run(job)
+    whole = stacked(results(tmp_path))
+    with h5py.File(tmp_path / "out" / "toy.vtkhdf", "r+") as file:
+        file["VTKHDF/PointData/train_accuracy"][2, 3] = np.nan
+    left = tmp_path / "out" / "toy.vtkhdf.lock"
+    with RunLock(tmp_path / "out" / "toy.vtkhdf"):
+        signature = json.loads(left.read_text())
+    left.write_text(json.dumps(signature | ({"boot": boot} if boot else {})))
+    assert run(job) == COMPLETE
+    with h5py.File(tmp_path / "out" / "toy.vtkhdf") as file:
+        attempts = file["lossgrid/points/attempt"][...]
+    assert (attempts == 1).sum() == (34 if boot else 35)
+    assert (stacked(results(tmp_path)) == whole) == bool(boot)
 
 
 def test_nan_and_infinity_are_results(tmp_path: Path) -> None:
@@ -294,8 +312,6 @@ def test_kill_9_loses_no_stored_point(flavour: Flavour, victim: int, tmp_path: P
     (tmp_path / "fresh").mkdir()
     assert run(toy_job(tmp_path / "fresh", **settings)) == COMPLETE
     assert stacked(found) == stacked(results(tmp_path / "fresh"))
-    import h5py
-
     with h5py.File(found.path) as file:  # nothing that was stored was computed again
         assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
 

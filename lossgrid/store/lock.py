@@ -33,6 +33,11 @@ class RunLock:
     same SLURM job, requeued elsewhere, takes over at once. A heartbeat of another host that has
     stopped is waited for until it is stale, since its run may just have been killed.
 
+    Attributes:
+        power_lost: the run before this one did not end by itself, and perhaps not by a kill either,
+            so that the disk may lack what it had written; also if that is true of the run before
+            it, and so on.
+
     Args:
         output: the results file; its folder must be writable.
         say: told, in a sentence, of a wait that may last.
@@ -53,6 +58,7 @@ class RunLock:
         self._say = say
         self._patience = patience
         self._began = time.time()
+        self.power_lost = False
         self._handle = -1
         self._ended = Event()
         self._heart = Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -81,8 +87,14 @@ class RunLock:
         os.close(self._handle)
 
     def _sign(self) -> None:
-        signature = {**_myself(), "began": self._began, "time": time.time()}
-        os.pwrite(self._handle, json.dumps(signature).ljust(256).encode(), 0)
+        signature = {
+            **_myself(),
+            "boot": _boot(),
+            "power_lost": self.power_lost,
+            "began": self._began,
+            "time": time.time(),
+        }
+        os.pwrite(self._handle, json.dumps(signature).ljust(512).encode(), 0)
 
     def _beat(self) -> None:
         """On a thread: a run must seem alive also while it loads or measures for minutes."""
@@ -133,7 +145,9 @@ class RunLock:
         # The lock tells of this host for certain, also if a dead holder's pid is in use again.
         if not self._is_current() or _lives_elsewhere(holder) or (not locks and is_alive(holder)):
             return False
+        self.power_lost = holder is not None and (holder["power_lost"] or holder["boot"] != _boot())
         self._sign()
+        os.fsync(self._handle)
         if not locks:
             time.sleep(SETTLING_SECONDS)
             holder = read_holder(self._output)
@@ -151,14 +165,15 @@ class RunLock:
 def read_holder(output: Path) -> dict[str, Any] | None:
     """Who last said to be working on a results file; None if nobody.
 
-    Returns: host, pid, slurm_job, when it began and its last sign of life (seconds since 1970).
+    Returns: host, pid, slurm_job, boot (which start of its machine), power_lost (see `RunLock`),
+        when it began and its last sign of life (seconds since 1970).
     """
     path = output.with_name(output.name + ".lock")
     try:
         holder = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    known = {*_myself(), "began", "time"}
+    known = {*_myself(), "boot", "power_lost", "began", "time"}
     return holder if isinstance(holder, dict) and known <= holder.keys() else None
 
 
@@ -183,6 +198,14 @@ def _whose(holder: dict[str, Any] | None) -> str:
 
 def _is_me(holder: dict[str, Any]) -> bool:
     return all(holder[key] == value for key, value in _myself().items())
+
+
+def _boot() -> str:
+    """Changes when the machine starts anew, and from machine to machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return os.uname().nodename
 
 
 def _myself() -> dict[str, Any]:

@@ -91,8 +91,32 @@ def elsewhere(output: Path, age: float, job: str | None = None) -> None:
     """A heartbeat of another host, whose lock does not reach here."""
     output.parent.mkdir(exist_ok=True)
     now = time.time()
-    beat = {"host": "far", "pid": 1, "slurm_job": job, "began": now - 1000, "time": now - age}
+    beat = {"host": "far", "pid": 1, "slurm_job": job, "boot": "far", "power_lost": False}
+    beat |= {"began": now - 1000, "time": now - age}
     lock_file(output).write_text(json.dumps(beat))
+
+
+def test_a_kill_is_no_power_loss(output: Path) -> None:
+    with holding(output) as first:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    with RunLock(output, patience=0.2) as lock_:
+        assert not lock_.power_lost
+
+
+def test_a_holder_from_before_the_machine_started_is(output: Path) -> None:
+    with holding(output) as first:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    signature = json.loads(lock_file(output).read_text())
+    lock_file(output).write_text(json.dumps({**signature, "boot": "an earlier one"}))
+    with holding(output) as second:  # killed before it could see to the consequences
+        os.kill(second.pid, signal.SIGKILL)
+        second.wait()
+    with RunLock(output, patience=0.2) as lock_:
+        assert lock_.power_lost
+    with RunLock(output, patience=0.2) as lock_:  # the last one has ended by itself
+        assert not lock_.power_lost
 
 
 @contextmanager
