@@ -7,6 +7,7 @@ Markdown tables.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.ranks import nap  # noqa: E402
+from benchmarks.ranks import NAPS  # noqa: E402
 from lossgrid.store.log import RunLog  # noqa: E402
 from lossgrid.store.results import read_results  # noqa: E402
 from tests.mpi import (  # noqa: E402
@@ -60,12 +61,31 @@ def job_args(output: Path, *settings: str) -> list[str]:
         f"model.checkpoint={SHARED / 'resnet20-12fca82f.th'}",
         "model.expect={}",
         f"data={{train: {train}}}",
-        "grid.alpha.points=11",
-        "grid.beta.points=9",
         *settings,
     )
+    return lossgrid_run("resnet20-cifar10", "grid.alpha.points=11", "grid.beta.points=9", *settings)
+
+
+def dense_args(output: Path, *settings: str) -> list[str]:
+    """`-m lossgrid run` of a dense network at an odd batch over 21 x 11 points, with settings."""
+    here = ROOT / "benchmarks/dense.py"
+    return lossgrid_run(
+        "digits",
+        f"output={output}",
+        f"model={{factory: '{here}:model'}}",
+        f"data={{train: {{factory: '{here}:data'}}}}",
+        "loss=mse",
+        "metrics=[loss]",
+        "evaluation.batch_size=7",
+        "grid.alpha.points=21",
+        "grid.beta.points=11",
+        *settings,
+    )
+
+
+def lossgrid_run(job: str, *settings: str) -> list[str]:
     sets = [word for setting in settings for word in ("--set", setting)]
-    return ["-m", "lossgrid", "run", str(ROOT / "jobs/resnet20-cifar10.yaml"), *sets]
+    return ["-m", "lossgrid", "run", str(ROOT / f"jobs/{job}.yaml"), *sets]
 
 
 def values(path: Path) -> np.ndarray:
@@ -75,28 +95,35 @@ def values(path: Path) -> np.ndarray:
 
 def bits(folder: Path) -> Iterator[Row]:
     """Equal bits for any ranks, writer, chunk and coordinator."""
-    reference = None
-    for flavour in (MPICH_WHEEL, MPICH_PARALLEL, OPENMPI_PARALLEL):
-        for ranks in (1, 2, 3, 16):
-            for chunk in (1, 8):
-                for coordinator in ("shared", "dedicated")[: 1 if ranks == 1 else 2]:
-                    out = folder / f"{flavour.name}-{ranks}-{chunk}-{coordinator}.vtkhdf"
-                    settings = (f"runtime.chunk={chunk}", f"runtime.coordinator={coordinator}")
-                    began = time.perf_counter()
-                    done = mpirun(flavour, ranks, job_args(out, *settings), timeout=600)
-                    if done.returncode:
-                        raise SystemExit(f"{out.name}: {done.stderr}")
-                    found = values(out)
-                    reference = found if reference is None else reference
-                    yield {
-                        "writer": "parallel" if flavour.parallel and ranks > 1 else "coordinator",
-                        "environment": flavour.name,
-                        "ranks": ranks,
-                        "chunk": chunk,
-                        "coordinator": coordinator,
-                        "equal": found.tobytes() == reference.tobytes(),
-                        "seconds": round(time.perf_counter() - began, 1),
-                    }
+    for network, args in (("dense", dense_args), ("ResNet-20", job_args)):
+        reference = None
+        ways = itertools.product(
+            (MPICH_WHEEL, MPICH_PARALLEL, OPENMPI_PARALLEL),
+            (1, 2, 3, 16),
+            (1, 8),
+            ("shared", "dedicated"),
+        )
+        for flavour, ranks, chunk, coordinator in ways:
+            if ranks == 1 and coordinator == "dedicated":
+                continue
+            out = folder / f"{network}-{flavour.name}-{ranks}-{chunk}-{coordinator}.vtkhdf"
+            settings = (f"runtime.chunk={chunk}", f"runtime.coordinator={coordinator}")
+            began = time.perf_counter()
+            done = mpirun(flavour, ranks, args(out, *settings), timeout=600)
+            if done.returncode:
+                raise SystemExit(f"{out.name}: {done.stderr}")
+            found = values(out)
+            reference = found if reference is None else reference
+            yield {
+                "network": network,
+                "writer": "parallel" if flavour.parallel and ranks > 1 else "coordinator",
+                "environment": flavour.name,
+                "ranks": ranks,
+                "chunk": chunk,
+                "coordinator": coordinator,
+                "equal": found.tobytes() == reference.tobytes(),
+                "seconds": round(time.perf_counter() - began, 1),
+            }
 
 
 def resume(folder: Path) -> Iterator[Row]:
@@ -146,7 +173,7 @@ def right(folder: Path) -> Iterator[Row]:
 
 def balance(folder: Path) -> Iterator[Row]:
     """Naps of 20 to 60 ms a point, 16 ranks, 51 x 51 points."""
-    nominal = sum(nap(point) for point in range(51 * 51))
+    nominal = float(NAPS.sum())
     for slow, name in ((-1, "all alike"), (5, "one 4 x slower")):
         found = [
             nominal
@@ -197,9 +224,8 @@ def size(folder: Path) -> Iterator[Row]:
         "of them files (libraries)": "",
     }
     out.unlink()
-    sets = ("grid.alpha.points=10000", "grid.beta.points=10000", f"output={out}")
-    args = ["-m", "lossgrid", "run", str(ROOT / "jobs/digits.yaml")]
-    args += [word for setting in sets for word in ("--set", setting)]
+    points = ("grid.alpha.points=10000", "grid.beta.points=10000")
+    args = lossgrid_run("digits", *points, f"output={out}")
     with started(MPICH_WHEEL, 2, args):
         while not out.exists():
             time.sleep(0.01)
@@ -283,8 +309,7 @@ def crash_args(folder: Path, chunk: int) -> list[str]:
         f"runtime.chunk={chunk}",
         f"output={folder}/crash.vtkhdf",
     )
-    sets = [word for setting in settings for word in ("--set", setting)]
-    return ["-m", "lossgrid", "run", str(ROOT / "jobs/digits.yaml"), *sets]
+    return lossgrid_run("digits", *settings)
 
 
 def computing(out: Path) -> float:

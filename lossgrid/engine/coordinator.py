@@ -32,6 +32,12 @@ BATCH = 64
 
 TICK_SECONDS = 0.5
 
+WORTH_COPYING = 2.0
+"""A chunk in work is given to an idle rank as well that needs less than 1 / this of its time."""
+
+SOON_SECONDS = 0.01
+"""What will be there by then is not worth a copy."""
+
 DISMISSAL_SECONDS = 30.0
 """After a failure, how long workers may take to finish their point and say bye."""
 
@@ -55,9 +61,10 @@ class Observer(Protocol):
 
 @dataclass
 class _Desk:
-    """What the coordinator knows of one worker."""
+    """What the coordinator knows of one worker: its chunks, and since when the first is in work."""
 
     chunks: dict[int, Points] = field(default_factory=dict)
+    since: float = 0.0
     gone: bool = False
 
 
@@ -65,7 +72,8 @@ class Coordinator:
     """Runs the job: at any time every worker has a chunk in work and one ahead.
 
     When nothing is left to hand out, chunks that a slower worker has not begun are withdrawn and
-    given to idle ones. Values are deterministic, so that a point computed twice is harmless.
+    given to idle ones, and those that a much slower one has begun are given to idle ones as well.
+    Values are deterministic, so that a point computed twice is harmless: whoever is first counts.
 
     Args:
         hub: links to all workers.
@@ -92,6 +100,7 @@ class Coordinator:
         self._observer = observer
         self._signalled = stopping
         self._desks = {rank: _Desk() for rank in hub.ranks}
+        self._copies: dict[int, tuple[int, int]] = {}  # chunk -> (rank, chunk) of the same points
         self._numbers = 0
         self._stopping = False
 
@@ -127,6 +136,8 @@ class Coordinator:
             if time.monotonic() - last_tick >= TICK_SECONDS:
                 last_tick = time.monotonic()
                 self._observer.tick()
+                for rank in self._desks:  # somebody may have become too slow meanwhile
+                    self._supply(rank)
 
     def _dismiss(self) -> None:
         """Stop everybody after a failure; what still arrives can't be stored and is dropped."""
@@ -165,22 +176,33 @@ class Coordinator:
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
-        fresh = [result for result in results if self._is_awaited(result)]
+        fresh = [result for result in results if self._settle(result)]
         if fresh:
             self._sink.write(fresh)
             self._observer.stored(fresh)
         for result in fresh:
-            chunks = self._desks[result.rank].chunks
-            if result.points.size == chunks[result.chunk].size:
-                del chunks[result.chunk]
             self._sizer.record(result.rank, result.points.size, float(result.seconds.sum()))
         for result in results:
             self._supply(result.rank)
         self._stop_if_finished()
 
-    def _is_awaited(self, result: Result) -> bool:
-        """False for a chunk that was withdrawn too late: somebody else computes it as well."""
-        return result.chunk in self._desks[result.rank].chunks
+    def _settle(self, result: Result) -> bool:
+        """Await a chunk no more that has come whole.
+
+        Returns: False if it was not awaited, as somebody else has computed it meanwhile, or will
+            since it was withdrawn too late.
+        """
+        desk = self._desks[result.rank]
+        points = desk.chunks.get(result.chunk)
+        if points is None:
+            return False
+        desk.since = time.monotonic()
+        if result.points.size == points.size:
+            del desk.chunks[result.chunk]
+            other, same = self._copies.pop(result.chunk, (result.rank, 0))
+            self._copies.pop(same, None)
+            self._desks[other].chunks.pop(same, None)
+        return True
 
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
@@ -192,10 +214,34 @@ class Coordinator:
                     return
                 points = self._taken_back()
                 if not points.size:
+                    self._copy_to(rank)
                     return
-            self._numbers += 1
-            desk.chunks[self._numbers] = points
-            self._hub.send(rank, Chunk(self._numbers, points))
+            self._give(rank, points)
+
+    def _give(self, rank: int, points: Points) -> None:
+        desk = self._desks[rank]
+        if not desk.chunks:
+            desk.since = time.monotonic()
+        self._numbers += 1
+        desk.chunks[self._numbers] = points
+        self._hub.send(rank, Chunk(self._numbers, points))
+
+    def _copy_to(self, idle: int) -> None:
+        """Let an idle worker compute what takes another much longer, whoever is first."""
+        now = time.monotonic()
+        slow = [
+            (expected, rank, number)
+            for rank, desk in self._desks.items()
+            for number, points in desk.chunks.items()
+            if (expected := max(self._sizer.estimate(rank, points.size), now - desk.since))
+            > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, points.size)
+            and number not in self._copies
+        ]
+        if slow:
+            _, rank, number = max(slow)
+            self._give(idle, self._desks[rank].chunks[number])
+            self._copies[self._numbers] = (rank, number)
+            self._copies[number] = (idle, self._numbers)
 
     def _taken_back(self) -> Points:
         """The chunk that would be begun last, withdrawn from its worker; empty if there is none."""

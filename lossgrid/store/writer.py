@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import Result
+from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import fsync, reason
@@ -28,7 +28,8 @@ class PointWriter:
 
     Datasets are contiguous and allocated, and HDF5's sieve buffer is off, so that every write is a
     system call at once: what `write` has stored survives the death of this process. Values go
-    first, the status last. Against power loss, `sync` asks the disk every `sync_seconds`.
+    first, the status last; a failure never replaces a value. Against power loss the disk is asked
+    to take everything every `sync_seconds`.
 
     Args:
         path: the results file.
@@ -76,17 +77,28 @@ class PointWriter:
 
     def _store(self, stored: list[Result]) -> None:
         points = np.concatenate([result.points for result in stored])
-        select = Selection(self._shape, points)
+        status = np.concatenate([result.status for result in stored])
         values = np.concatenate([result.values for result in stored if result.values is not None])
+        ranks = np.repeat([r.rank for r in stored], [result.points.size for result in stored])
+        seconds = np.concatenate([result.seconds for result in stored])
+        select = Selection(self._shape, points)
+        if FAILED in status:  # another rank may have succeeded meanwhile
+            kept = (status != FAILED) | (self._get(layout.STATUS, select) != DONE)
+            points, status, values = points[kept], status[kept], values[kept]
+            ranks, seconds = ranks[kept], seconds[kept]
+            select = Selection(self._shape, points)
         for column, name in enumerate(self._columns):
             self._put(layout.value_dataset(name), select, values[:, column])
-        sizes = [result.points.size for result in stored]
-        self._put("lossgrid/points/rank", select, np.repeat([r.rank for r in stored], sizes))
-        self._put("lossgrid/points/seconds", select, np.concatenate([r.seconds for r in stored]))
-        attempts = np.empty(points.size, np.uint8)
-        self._datasets["lossgrid/points/attempt"].read(select.memory, select.file, attempts)
+        self._put("lossgrid/points/rank", select, ranks)
+        self._put("lossgrid/points/seconds", select, seconds)
+        attempts = self._get("lossgrid/points/attempt", select)
         self._put("lossgrid/points/attempt", select, np.minimum(attempts, 254) + 1)
-        self._put(layout.STATUS, select, np.concatenate([r.status for r in stored]))
+        self._put(layout.STATUS, select, status)
+
+    def _get(self, name: str, select: Selection) -> NDArray[np.uint8]:
+        found = np.empty(select.size, np.uint8)
+        self._datasets[name].read(select.memory, select.file, found)
+        return found
 
     def _put(self, name: str, select: Selection, data: NDArray[Any]) -> None:
         dataset = self._datasets[name]
@@ -132,6 +144,7 @@ class Selection:
         self.file = h5s.create_simple(shape)
         self.file.select_elements(coordinates)
         self.memory = h5s.create_simple((points.size,))
+        self.size = points.size
 
 
 class Syncing:

@@ -94,6 +94,30 @@ def test_what_a_slow_worker_has_not_begun_is_done_by_others() -> None:
     assert time.monotonic() - began < 3
 
 
+def test_what_a_slow_worker_has_begun_is_done_by_others_as_well() -> None:
+    class Timed(Memory):
+        def write(self, results: list[Result]) -> None:
+            super().write(results)
+            self.last = time.monotonic()
+
+    memory = Timed(POINTS)
+    slow = Squares(seconds=lambda point: 2.0)
+    quick = [Squares(seconds=lambda point: 0.002) for _ in range(2)]
+    began = time.monotonic()
+    assert run_job([slow, *quick], SHAPE, memory) is False
+    assert (memory.stored == 1).all()
+    assert memory.last - began < 2.0
+    assert len(slow.computed) == 1  # it has finished its point, and nobody waited for it
+    assert sum(len(worker.computed) for worker in quick) == POINTS
+
+
+def test_workers_of_one_speed_copy_nothing() -> None:
+    memory = Memory(POINTS)
+    alike = [Squares(seconds=lambda point: 0.02) for _ in range(5)]
+    run_job(alike, SHAPE, memory)
+    assert sum(len(worker.computed) for worker in alike) == POINTS
+
+
 def test_a_late_answer_to_a_withdrawn_chunk_is_harmless() -> None:
     class Deaf(ThreadHub):
         """Loses every withdrawal, so that both workers compute the chunk."""

@@ -257,6 +257,16 @@ def test_a_message_is_kept_until_its_point_succeeds(path: Path) -> None:
     assert found.errors() == {11: "boom 11", 30: "boom 30"}
 
 
+def test_a_failure_never_replaces_a_value(path: Path) -> None:
+    """A slow rank may fail at a point that another has computed in its place."""
+    fail_or_store(path, result([8, 9]))
+    with PointWriter(path, COLUMNS) as writer:
+        writer.write([result([7, 8], FAILED), result([3])])
+    found = read_results(path)
+    assert found.status.ravel()[[3, 7, 8, 9]].tolist() == [DONE, FAILED, DONE, DONE]
+    assert found.values["train_loss"].ravel()[[3, 8]].tolist() == [103, 108]
+
+
 def test_the_latest_message_of_a_point_counts(path: Path) -> None:
     fail_or_store(path, result([8], FAILED))
     fail_or_store(path, result([8], FAILED)._replace(errors=[(8, "again")]))
