@@ -98,7 +98,8 @@ def plot(file: Path, output: Path | None, column: str | None) -> int:
     from lossgrid.store.results import read_results
     from lossgrid.view.contour import plot_contour
 
-    click.echo(plot_contour(read_results(file), column, output or file.with_suffix(".png")))
+    beside = file.with_name(f"{file.stem}-{column}.png") if column else file.with_suffix(".png")
+    click.echo(plot_contour(read_results(file), column, output or beside))
     return 0
 
 

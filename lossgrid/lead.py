@@ -29,7 +29,7 @@ from lossgrid.progress import ProgressView
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
-from lossgrid.store.results import Results, read_results
+from lossgrid.store.results import Results, check_replaceable, read_results
 from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete
 
 COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
@@ -91,7 +91,9 @@ class Lead:
         self._log = RunLog(job.output)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
-        if job.output.exists() and not overwrite:
+        if overwrite:
+            check_replaceable(job.output)
+        elif job.output.exists():
             self._results = read_results(job.output)
         return job, None if self._results is None else Plan.from_json(self._results.plan)
 
@@ -173,14 +175,16 @@ class Lead:
             )
             return UNFINISHED
         if failed:
-            point, message = next(iter(results.errors().items()), (-1, "see the log"))
             self._say(
-                f"{failed} points failed, the first with: {message} (point {point}); all others "
-                f"are in {where}: the same command tries the failed ones again"
+                f"{failed} points failed{_first(results)}; all others are in {where}: "
+                "the same command tries the failed ones again"
             )
             return SOME_FAILED
         mark_complete(results.path)
         self._say(f"complete: {where} (opens in ParaView as it is)")
+        if odd := results.not_finite():
+            counts = ", ".join(f"{count} of {name}" for name, count in odd.items())
+            self._say(f"          not finite: {counts}, of {results.points} values each")
         self._draw(results)
         return COMPLETE
 
@@ -268,8 +272,9 @@ class Lead:
         done = self._found.points - pending
         before = f", {done} stored before" if done else ""
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
-        writer = "parallel HDF5" if parallel else "rank 0"
-        self._say(f"grid {shape}, {pending} points pending{before}; {ranks}, written by {writer}")
+        writer = ", written by " + ("parallel HDF5" if parallel else "rank 0")
+        by = ranks + (writer if self._world.size > 1 else "")
+        self._say(f"grid {shape}, {pending} points pending{before}; {by}")
 
     def _draw(self, results: Results) -> None:
         figure = results.path.with_suffix(".png")
@@ -291,6 +296,13 @@ class Lead:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
+
+
+def _first(results: Results) -> str:
+    """The first failure that has a message."""
+    for point, message in results.errors().items():
+        return f", at {results.place(point)} with: {message}"
+    return ""
 
 
 def _near(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +55,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         f"batches of {prepared.plan.batch_size}",
         "memory": _memory(prepared),
         "a point": f"{seconds:.3g} s here",
-        "in all": f"{clock(seconds * pending / ranks)} on {ranks} such rank(s)",
+        "in all": f"{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
 
@@ -95,10 +94,18 @@ def _chunks(job: Job, prepared: Prepared, ranks: int, pending: int, seconds: flo
     return count
 
 
+def _ranks(ranks: int) -> str:
+    cores = worlds.alone().cores
+    return (
+        f"{ranks} rank{'s' if ranks > 1 else ''} with {cores} core{'s' if cores > 1 else ''} each"
+    )
+
+
 def _memory(prepared: Prepared) -> str:
     """What this process has taken at most: what a rank will."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    said = f"{peak / 1e6:.0f} MB a rank"
+    status = Path("/proc/self/status").read_text()
+    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    said = f"{int(peak) / 1000:.0f} MB a rank"
     if prepared.plan.device == "cuda":
         said += f" and {torch.cuda.max_memory_allocated() / 1e6:.0f} MB of its GPU"
     return said + " (measured here)"

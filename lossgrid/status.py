@@ -22,19 +22,22 @@ def status(path: Path) -> str:
     total = results.points
     done, failed = results.count(DONE), results.count(FAILED)
     lines = [f"{path}: {done} of {total} points done ({done / total:.1%}), {failed} failed"]
-    lines.append(_pace(results, done + failed))
+    lines.append(_pace(results, done, failed))
     messages = results.errors()
-    lines += [f"  point {point}: {text}" for point, text in list(messages.items())[:5]]
-    if failed > len(messages):
-        lines.append(f"  and {failed - len(messages)} failures whose message found no room")
+    shown = list(messages.items())[:5]
+    lines += [f"  at {results.place(point)}: {text}" for point, text in shown]
+    if failed > len(shown):
+        lines.append(f"  and {failed - len(shown)} more")
     return "\n".join(lines)
 
 
-def _pace(results: Results, stored: int) -> str:
+def _pace(results: Results, done: int, failed: int) -> str:
     """Who is at work and how fast, or what the last run came to."""
     holder = read_holder(results.path)
     if holder is None or not is_alive(holder):
-        if stored == results.points:
+        if failed:
+            return "no run is at work; the same 'lossgrid run JOB' tries the failed points again"
+        if done == results.points:
             return "finished"
         return "no run is at work; 'lossgrid run JOB' goes on"
     at_work = f"running on {holder['host']} (process {holder['pid']})"
@@ -42,6 +45,8 @@ def _pace(results: Results, stored: int) -> str:
     if not starts or starts[-1]["time"] < holder["began"]:
         return f"{at_work}: loading, nothing computed yet"
     start = starts[-1]
+    stored = done + failed
     rate = (stored - start["done"]) / max(time.time() - start["time"], 1e-9)
     left = clock((results.points - stored) / rate) if rate > 0 else "unknown"
-    return f"{at_work} with {start['ranks']} ranks: {rate:.3g} points/s, {left} left"
+    ranks = "1 rank" if start["ranks"] == 1 else f"{start['ranks']} ranks"
+    return f"{at_work} with {ranks}: {rate:.3g} points/s, {left} left"

@@ -232,6 +232,34 @@ def test_results_that_are_not_ours(tmp_path: Path, refused: Callable[..., str]) 
         assert file["precious"][2] == 2
 
 
+def test_overwrite_leaves_what_is_not_ours(tmp_path: Path, refused: Callable[..., str]) -> None:
+    job = toy_job(tmp_path)
+    out = tmp_path / "out" / "toy.vtkhdf"
+    out.parent.mkdir()
+    with h5py.File(out, "w") as file:
+        file["precious"] = np.arange(3)
+    precious = out.read_bytes()
+    assert "leaves it alone" in refused("run", job, "--overwrite")
+    assert out.read_bytes() == precious
+    out.write_text("def model(): ...")
+    assert "leaves it alone" in refused("run", job, "--overwrite")
+    assert "nor HDF5 at all" in refused("run", job)
+    assert out.read_text() == "def model(): ..."
+    out.unlink()
+    out.mkdir()
+    assert "is a folder" in refused("run", job)
+    assert "leaves it alone" in refused("run", job, "--overwrite")
+
+
+def test_an_output_that_paraview_would_not_know(
+    tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    """Nor would anybody's code or data be a results file by mistake."""
+    said = refused("run", toy_job(tmp_path), "--set", "output=toy.py", "--overwrite")
+    assert "must end in .vtkhdf" in said
+    assert "def model" in (tmp_path / "toy.py").read_text()
+
+
 def test_results_of_another_job_are_kept(tmp_path: Path, refused: Callable[..., str]) -> None:
     run(toy_job(tmp_path))
     out = tmp_path / "out" / "toy.vtkhdf"

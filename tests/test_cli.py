@@ -56,7 +56,7 @@ def test_plan_predicts_and_writes_nothing(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
     done = lossgrid("plan", job, "--ranks", 4)
     assert done.returncode == 0, done.stderr
-    for words in ("7 x 5 = 35 points", "cosine", "batches of", "on 4 such rank(s)", "train_loss"):
+    for words in ("7 x 5 = 35 points", "cosine", "batches of", "on 4 ranks", "train_loss"):
         assert words in done.stdout
     assert "not there yet" in done.stdout
     assert files(tmp_path) == ["toy.py", "toy.yaml"]
@@ -122,6 +122,24 @@ def test_status_and_plot(tmp_path: Path) -> None:
     done = lossgrid("plot", out, "--output", figure, "--column", "train_accuracy")
     assert done.returncode == 0, done.stderr
     assert figure.read_bytes().startswith(b"%PDF")
+    first = (tmp_path / "out" / "toy.png").read_bytes()
+    assert lossgrid("plot", out, "--column", "train_accuracy").returncode == 0
+    assert (tmp_path / "out" / "toy-train_accuracy.png").exists()
+    assert (tmp_path / "out" / "toy.png").read_bytes() == first
+
+
+def test_status_of_failures(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    (tmp_path / "broken").touch()
+    run(job)
+    out = tmp_path / "out" / "toy.vtkhdf"
+    failed = read_results(out).count(FAILED)
+    said = lossgrid("status", out).stdout
+    assert f"{failed} failed" in said
+    assert "tries the failed points again" in said
+    assert "beta 1: ValueError: too far out" in said
+    assert said.count("too far out") == 5
+    assert f"and {failed - 5} more" in said
 
 
 def test_set_overrides_the_job(tmp_path: Path) -> None:

@@ -199,13 +199,16 @@ def test_a_power_loss_between_status_and_values(boot: str | None, tmp_path: Path
     assert (stacked(results(tmp_path)) == whole) == bool(boot)
 
 
-def test_nan_and_infinity_are_results(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = toy_job(tmp_path, loss="toy.py:unbounded", metrics=["loss"])
     assert run(job) == COMPLETE
     found = results(tmp_path)
     values = found.values["train_loss"]
     assert np.isnan(values).any()
     assert np.isinf(values).any()
+    odd = int((~np.isfinite(values)).sum())
+    assert found.not_finite() == {"train_loss": odd}
+    assert f"not finite: {odd} of train_loss, of 35 values" in capsys.readouterr().err
     assert (found.status == DONE).all()
 
 

@@ -298,6 +298,8 @@ class Job(Section):
         inputs = {self._path, self.model.checkpoint, self.directions.path}
         if self.output in inputs.union(self.directions.checkpoints):
             raise refusal(f"{self.output} is an input of the job, and would be lost", "output")
+        if self.output.suffix != ".vtkhdf":
+            raise refusal("must end in .vtkhdf, by which ParaView knows what it is", "output")
         return self
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,25 @@ from lossgrid.problem.factory import summary
 
 State = Mapping[str, Tensor]
 
+KEYS = ("state_dict", "model_state_dict", "model")
+"""Where a training script's own dictionary may hold the state_dict."""
+
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read the state_dict that a checkpoint file holds, onto the CPU.
 
-    A file of ``torch.save`` holds a state_dict, or a dictionary with one under "state_dict";
-    a .safetensors file holds its tensors. Names that all begin with "module.", as
-    DataParallel writes them, lose it. Nothing in the file is executed.
+    A file of ``torch.save`` holds a state_dict, or a dictionary with one under "state_dict",
+    "model_state_dict" or "model"; a .safetensors file holds its tensors. Names that all begin
+    with "module.", as DataParallel writes them, lose it. Nothing in the file is executed.
 
     Raises:
         UserError: if the file is missing, cut short or something else, or if the safetensors
             package is needed and not installed.
     """
     content = _content(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content or not all(map(_is_entry, content.items())):
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in KEYS if _is_state(content.get(key))), content)
+    if not _is_state(content):
         raise UserError(
             f"checkpoint {path} holds {_kind(content)}, not a state_dict nor one under "
             "'state_dict': save it with torch.save(model.state_dict(), path)"
@@ -128,6 +132,11 @@ def _content(path: Path) -> Any:
         raise UserError(
             f"checkpoint {path} needs the safetensors package: pip install safetensors"
         ) from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"checkpoint {path} holds more than tensors, such as a whole module, which only code "
+            "could make again: save it with torch.save(model.state_dict(), path)"
+        ) from error
     except Exception as error:  # a damaged file can raise anything
         raise UserError(
             f"checkpoint {path} cannot be read ({summary(error)}): it may have been cut short, or "
@@ -136,8 +145,13 @@ def _content(path: Path) -> Any:
         ) from error
 
 
-def _is_entry(item: tuple[object, object]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+def _is_state(content: object) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(isinstance(name, str) for name in content)
+        and all(isinstance(tensor, Tensor) for tensor in content.values())
+    )
 
 
 def _kind(content: object) -> str:

@@ -60,6 +60,12 @@ class Results:
         """How many points the grid has."""
         return math.prod(self.shape)
 
+    def place(self, point: int) -> str:
+        """The coordinates of a point, by its flat index, as text."""
+        iy, ix = divmod(point, self.alpha.size)
+        place = f"alpha {self.alpha[ix]:g}"
+        return place if self.beta is None else f"{place}, beta {self.beta[iy]:g}"
+
     @property
     def status(self) -> NDArray[np.uint8]:
         """0 pending, 1 done, 2 failed, 3 interpolated; uint8, shape as the values."""
@@ -70,6 +76,17 @@ class Results:
     def count(self, status: int) -> int:
         """How many points have a status."""
         return sum(int(np.count_nonzero(part == status)) for part in self._parts(layout.STATUS))
+
+    def not_finite(self) -> dict[str, int]:
+        """How many values of each column are NaN or infinite, for the columns that have any."""
+        counts = {
+            name: sum(
+                int(np.count_nonzero(~np.isfinite(part)))
+                for part in self._parts(layout.value_dataset(name))
+            )
+            for name in self.values
+        }
+        return {name: count for name, count in counts.items() if count}
 
     def unfinished(self, power_lost: bool = False) -> PointSet:
         """The points that are pending or failed.
@@ -139,12 +156,15 @@ def opened(path: Path) -> Iterator[Any]:
     """The file, open for reading as h5py.File, with what may be wrong told in one sentence."""
     import h5py
 
-    if not path.is_file():
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a results file; name a file in it")
+    if not path.exists():
         raise UserError(f"{path}: no such results file; 'lossgrid run JOB' makes one")
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path}: is not a results file (nor HDF5 at all); name another file")
     try:
         with h5py.File(path, "r") as file:
-            format_ = file[layout.SCIENCE].attrs.get("format") if layout.SCIENCE in file else None
-            if format_ != layout.FORMAT or layout.POINT_DATA not in file:
+            if not _is_ours(file):
                 raise UserError(
                     f"{path}: is not a results file of this lossgrid (format {layout.FORMAT}); "
                     "name another file, or keep it and choose another output"
@@ -156,6 +176,33 @@ def opened(path: Path) -> Iterator[Any]:
             f"({reason(error)}); "
             "restore it from a copy, or start anew with 'lossgrid run JOB --overwrite'"
         ) from error
+
+
+def check_replaceable(path: Path) -> None:
+    """See that starting anew would cost nobody anything but results of lossgrid.
+
+    Raises:
+        UserError: the file is something else.
+    """
+    import h5py
+
+    ours = not path.exists()
+    if path.is_file() and h5py.is_hdf5(path):
+        try:
+            with h5py.File(path, "r") as file:
+                ours = layout.SCIENCE in file
+        except (OSError, RuntimeError):
+            ours = True  # cut short, as only our own are found under such a name
+    if not ours:
+        raise UserError(
+            f"{path}: is not a results file of lossgrid, so --overwrite leaves it alone; move it "
+            "away, or set another 'output'"
+        )
+
+
+def _is_ours(file: Any) -> bool:
+    format_ = file[layout.SCIENCE].attrs.get("format") if layout.SCIENCE in file else None
+    return format_ == layout.FORMAT and layout.POINT_DATA in file
 
 
 class _Values(Mapping[str, NDArray[np.float64]]):

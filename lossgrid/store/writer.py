@@ -248,6 +248,8 @@ def storing(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the results file has been removed; run the job again") from error
     except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
         raise UserError(
             f"{path}: results can't be stored: {reason(error)}; what is stored is safe: mend "

@@ -218,6 +218,9 @@ def _draw_curves(axes: Axes, snapshot: _Snapshot) -> None:
         axes.set_yscale("log")
         axes.set_ylim(scale.low / 1.5, scale.high * 1.5)
     axes.set(xlabel=label, ylabel=_words(snapshot.column.partition("_")[2]))
+    if along.size > 1:
+        margin = 0.02 * np.ptp(along)
+        axes.set_xlim(along[0] - margin, along[-1] + margin)
     axes.grid(color="0.9", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -36,9 +36,11 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     [
         lambda state: state,
         lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model_state_dict": state, "epoch": 3},
+        lambda state: {"epoch": 3, "model": state},
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
     ],
-    ids=["state_dict", "nested", "DataParallel"],
+    ids=["state_dict", "nested", "by a script", "under model", "DataParallel"],
 )
 def test_reads(tmp_path: Path, wrap: Callable[[object], object], legacy: bool) -> None:
     path = tmp_path / "a.pt"
@@ -106,7 +108,8 @@ def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         (torch.ones(3), "an object of type Tensor"),
         ({}, "a dictionary with the keys none"),
-        ({"model": {"a": torch.ones(1)}, "epoch": 3}, "the keys 'model', 'epoch'"),
+        ({"net": {"a": torch.ones(1)}, "epoch": 3}, "the keys 'net', 'epoch'"),
+        (nn.Linear(2, 2), "a whole module"),
         ({str(i): i for i in range(7)}, "'0', '1', '2', '3', '4' and 2 more"),
     ],
 )

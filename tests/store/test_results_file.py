@@ -327,7 +327,7 @@ def test_a_file_cut_short_anywhere_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("bytes_", [b"", b"not HDF5 at all" * 100])
 def test_something_else_is_refused(bytes_: bytes, tmp_path: Path) -> None:
     (tmp_path / "r.vtkhdf").write_bytes(bytes_)
-    with pytest.raises(UserError, match="cut short, damaged or not HDF5"):
+    with pytest.raises(UserError, match="nor HDF5 at all"):
         read_results(tmp_path / "r.vtkhdf")
 
 
@@ -391,5 +391,5 @@ def test_deleting_the_file_under_a_writer_is_no_crash(path: Path) -> None:
     writer = PointWriter(path, COLUMNS)
     os.unlink(path)
     writer.write([result([0])])
-    with pytest.raises(UserError, match="can't be stored: No such file"):
+    with pytest.raises(UserError, match="has been removed"):
         writer.close()
