@@ -1,0 +1,76 @@
+"""What the users' page says must be so."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from lossgrid.job import Job
+from lossgrid.lead import COMPLETE
+from lossgrid.run import run
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs/jobs.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def keys(section: type[BaseModel]) -> set[str]:
+    """Every key of a section and those below it."""
+    found = set(section.model_fields)
+    for field in section.model_fields.values():
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found |= keys(kind)
+    return found
+
+
+def test_every_key_of_a_job_is_explained() -> None:
+    told = set(re.findall(r"[a-z_]+", PAGE))
+    assert keys(Job) - told == set()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page's job and code, with a checkpoint."""
+    import torch
+
+    code, _, _ = blocks("python")
+    (tmp_path / "mymodel.py").write_text(code)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    torch.save({"model": namespace["build"](2).state_dict()}, tmp_path / "trained.pt")
+    job = yaml.safe_load(blocks("yaml")[0])
+    job["model"]["expect"] = {}
+    job["data"]["test"]["samples"] = 50
+    job["metrics"].append("mymodel.py:margin")
+    for axis in job["grid"].values():
+        axis["points"] = 5
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(job))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_job_runs_and_its_results_are_read(folder: Path) -> None:
+    assert run(folder / "mine.yaml") == COMPLETE
+    found: dict[str, Any] = {}
+    exec(blocks("python")[2], found)
+    assert found["loss"].shape == (5, 5)
+    assert set(found["results"].values) == {"test_loss", "test_accuracy", "test_margin"}
+
+
+def test_a_direction_file_is_used(folder: Path) -> None:
+    code, write, _ = blocks("python")
+    exec(code + textwrap.dedent(write), {})
+    settings = ["grid.beta=null", "directions={kind: file, path: d.h5}", "model.kwargs={}"]
+    shutil.move(folder / "trained.pt", folder / "other.pt")
+    assert run(folder / "mine.yaml", [*settings, "model.checkpoint=null"]) == COMPLETE
