@@ -260,6 +260,9 @@ class Lead:
                 "job": self._job.to_yaml(),
                 "fingerprint": json.dumps(made_of),
                 "plan": prepared.plan.to_json(),
+                "check": json.dumps(
+                    {"error": prepared.checked.error, "objection": prepared.checked.objection}
+                ),
                 "versions": json.dumps(versions),
                 "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             },

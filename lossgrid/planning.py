@@ -52,7 +52,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         " entries of the model",
         "at theta": ", ".join(f"{name} {value:.6g}" for name, value in values.items()) + checkpoint,
         "plan": f"{prepared.plan.device} ({prepared.plan.hardware}), {prepared.plan.precision}, "
-        f"batches of {prepared.plan.batch_size}",
+        f"batches of {prepared.plan.batch_size}, {_network(prepared)}",
         "memory": _memory(prepared),
         "a point": f"{seconds:.3g} s here",
         "in all": f"{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
@@ -99,6 +99,14 @@ def _ranks(ranks: int) -> str:
     return (
         f"{ranks} rank{'s' if ranks > 1 else ''} with {cores} core{'s' if cores > 1 else ''} each"
     )
+
+
+def _network(prepared: Prepared) -> str:
+    """Which form of the network computes, and why."""
+    checked = prepared.checked
+    if checked.objection:
+        return f"{checked.plan.network} network, as the fast one fails: {checked.objection}"
+    return f"{checked.plan.network} network, within {checked.error:.1g} of the plain one"
 
 
 def _memory(prepared: Prepared) -> str:

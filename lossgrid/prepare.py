@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
-from lossgrid.evaluate import GridEvaluator, Plan, choose_plan
+from lossgrid.evaluate import Checked, GridEvaluator, Plan, check, choose_plan
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.fingerprint import fingerprint
 from lossgrid.job import Job
@@ -22,9 +22,14 @@ class Prepared:
     problem: Problem
     plane: Plane
     grid: Grid
-    plan: Plan
+    checked: Checked
     evaluator: GridEvaluator
     fingerprint: dict[str, str]
+
+    @property
+    def plan(self) -> Plan:
+        """How points are evaluated."""
+        return self.checked.plan
 
     def measure_theta(self) -> tuple[dict[str, float], float]:
         """Values of all columns at theta itself, and the seconds that this took.
@@ -66,6 +71,10 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     share = job.runtime.share_gpus
     device = own_device(evaluation.device, world.local_rank, world.local_size, share)
     plan = choose_plan(evaluation, problem, device)
+    if stored is not None:
+        plan = replace(plan, network=stored.network)
+    checked = check(plan, problem, plane, grid, device)
+    plan = checked.plan
     evaluator = GridEvaluator(problem, plane, grid, plan, device, lanes(device, world.cores))
     made_of = fingerprint(job, model, problem, plane, grid, plan)
-    return Prepared(problem, plane, grid, plan, evaluator, made_of)
+    return Prepared(problem, plane, grid, checked, evaluator, made_of)

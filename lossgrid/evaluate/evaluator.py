@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
+from lossgrid.evaluate.fusing import FusedNetwork, channels_last, has_hooks
 from lossgrid.evaluate.plan import Plan
 from lossgrid.problem import Problem
 from lossgrid.space import Grid, Plane
@@ -48,6 +49,9 @@ class GridEvaluator:
     one sum of two or three vectors, then forward passes. Per-sample values come first, then their
     float64 mean in a fixed order, so that a value does not depend on the number of lanes.
 
+    A fused network (see `FusedNetwork`) takes in the moved weights once a point and serves all
+    lanes; a plain one is copied for each, since a module may keep state during a forward pass.
+
     Args:
         problem: model, data, loss.
         plane: theta and directions.
@@ -55,6 +59,9 @@ class GridEvaluator:
         plan: precision, batch size, device kind.
         device: the rank's own device of that kind.
         lanes: batches that run at a time (CPU cores of this rank; 1 on a GPU).
+
+    Raises:
+        Exception: of any kind, if the plan asks for a fused network and this one can't be.
     """
 
     points_per_pass = 1
@@ -74,24 +81,32 @@ class GridEvaluator:
         self._metrics = problem.metrics
         self._plane = plane.to(device, plan.dtype)
         self._flat = torch.empty(plane.layout.size, dtype=plan.dtype, device=device)
-        self._splits = [_on_device(split, device) for split in problem.splits.values()]
+        is_fused = plan.network == "fused"
+        self._splits = [_on_device(split, device, is_fused) for split in problem.splits.values()]
         self._samples = [
             torch.empty(len(problem.metrics), len(split), dtype=torch.float64, device=device)
             for split in self._splits
         ]
-        first = self._lane(problem, device)
-        if _has_hooks(first):  # they may share what the copies of a model do not
+        first = self._bound(problem, device)
+        if has_hooks(first):  # they may share what the copies of a model do not
             lanes = 1
+        self._fused = FusedNetwork(first, self._first_batch()) if is_fused else None
         self._idle: SimpleQueue[nn.Module] = SimpleQueue()
-        for model in [first, *(self._lane(problem, device) for _ in range(lanes - 1))]:
-            self._idle.put(model)
+        self._idle.put(self._fused or first)
+        for _ in range(lanes - 1):
+            self._idle.put(self._fused or self._bound(problem, device))
         self._pool = ThreadPoolExecutor(lanes, initializer=_one_thread) if lanes > 1 else None
 
-    def _lane(self, problem: Problem, device: torch.device) -> nn.Module:
-        """A model of its own for each lane: modules may keep state during a forward pass."""
+    def _bound(self, problem: Problem, device: torch.device) -> nn.Module:
+        """A new model that moves with the flat vector."""
         model = problem.build_model().to(device, self._plan.dtype).requires_grad_(False)
         self._plane.layout.bind(model, self._flat)
         return model
+
+    def _first_batch(self) -> Any:
+        split = self._splits[0]
+        batch = next(batches(len(split), self._plan.batch_size))
+        return self._read(split, batch)[0]
 
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values of grid points: float64, shape (n, len(columns))."""
@@ -102,6 +117,8 @@ class GridEvaluator:
         _one_thread()
         with torch.inference_mode():
             self._plane.move(self._flat, alpha, beta)
+            if self._fused is not None:
+                self._fused.fold()
             means = [
                 self._fill(split, samples).mean(dim=1)
                 for split, samples in zip(self._splits, self._samples, strict=True)
@@ -123,9 +140,7 @@ class GridEvaluator:
 
     @torch.inference_mode()  # a mode of the thread, so every lane enters it
     def _run(self, split: Split, samples: Tensor, batch: Batch) -> None:
-        inputs, targets = split.prepared(
-            _cut(split.inputs, batch), _cut(split.targets, batch), self._plan.dtype
-        )
+        inputs, targets = self._read(split, batch)
         model = self._idle.get()
         try:
             outputs = model(inputs)
@@ -135,25 +150,27 @@ class GridEvaluator:
         for row, metric in enumerate(self._metrics.values()):
             samples[row, batch.fresh : batch.end] = metric(outputs, targets)[old:]
 
+    def _read(self, split: Split, batch: Batch) -> tuple[Any, Any]:
+        """Inputs and targets of a batch as model and loss read them."""
+        inputs, targets = _cut(split.inputs, batch), _cut(split.targets, batch)
+        return split.prepared(inputs, targets, self._plan.dtype)
+
 
 def _one_thread() -> None:
     """See `Plan`; every computing thread must say so itself, a new one begins with all cores."""
     torch.set_num_threads(1)
 
 
-def _has_hooks(model: nn.Module) -> bool:
-    return any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
 def _cut(tree: Any, batch: Batch) -> Any:
     return tree_map(lambda leaf: leaf[batch.begin : batch.end], tree)
 
 
-def _on_device(split: Split, device: torch.device) -> Split:
+def _on_device(split: Split, device: torch.device, channels_are_last: bool) -> Split:
     """In its storage type: uint8 images stay uint8 until they are read."""
 
     def move(leaf: Tensor) -> Tensor:
-        return leaf.to(device)
+        leaf = leaf.to(device)
+        return channels_last(leaf) if channels_are_last else leaf
 
     return replace(
         split, inputs=tree_map(move, split.inputs), targets=tree_map(move, split.targets)

@@ -34,6 +34,7 @@ class Plan:
         torch_version: whose kernels compute.
         precision: of the forward pass; means over samples are float64 always.
         batch_size: samples in every pass of a split; splits with fewer take theirs at once.
+        network: "fused" (see `FusedNetwork`) or "plain", the user's own module as it is.
     """
 
     device: str
@@ -41,6 +42,7 @@ class Plan:
     torch_version: str
     precision: str
     batch_size: int
+    network: str
 
     def to_json(self) -> str:
         """The plan as the results file holds it."""
@@ -70,6 +72,8 @@ class Plan:
 def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) -> Plan:
     """Choose by rules alone, so that the same job gets the same plan on the same hardware.
 
+    The choice is a hope: `check` says whether it works for this network.
+
     Args:
         spec: what the user asks for.
         problem: what is to be evaluated.
@@ -77,7 +81,8 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     """
     kind = device.type
     batch_size = spec.batch_size if spec.batch_size != "auto" else _batch_size(problem, kind)
-    return Plan(kind, _hardware(device), torch.__version__, spec.precision, batch_size)
+    hardware = _hardware(device)
+    return Plan(kind, hardware, torch.__version__, spec.precision, batch_size, "fused")
 
 
 def _batch_size(problem: Problem, device: str) -> int:

@@ -24,7 +24,7 @@ from lossgrid.space.directions import random_direction
 from lossgrid.space.normalization import normalize
 
 CPU = torch.device("cpu")
-PLAN = Plan("cpu", "any", torch.__version__, "float64", 8)
+PLAN = Plan("cpu", "any", torch.__version__, "float64", 8, "plain")
 GRID = Grid(np.linspace(-1, 1, 5), np.linspace(-0.5, 1, 4))
 
 
@@ -102,17 +102,19 @@ def naive(alpha: float, beta: float) -> tuple[float, float]:
         return loss, (logits.argmax(1) == split.targets).double().mean().item()
 
 
-def test_values_are_those_of_the_definition() -> None:
-    found = evaluator()(np.arange(20))
+@pytest.mark.parametrize("network", ["plain", "fused"])
+def test_values_are_those_of_the_definition(network: str) -> None:
+    found = evaluator(plan=replace(PLAN, network=network))(np.arange(20))
     for point in range(20):
         row, column = divmod(point, 5)
         wanted = naive(float(GRID.alpha[column]), float(GRID.beta[row]))  # type: ignore[index]
         np.testing.assert_allclose(found[point], wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("network", ["plain", "fused"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_lanes_do_not_change_a_bit(precision: str) -> None:
-    plan = replace(PLAN, precision=precision, batch_size=4)
+def test_lanes_do_not_change_a_bit(precision: str, network: str) -> None:
+    plan = replace(PLAN, precision=precision, batch_size=4, network=network)
     points = np.arange(20)
     alone = evaluator(plan=plan)(points)
     for lanes in (2, 3):
@@ -213,14 +215,16 @@ def norm_network(scale: float) -> nn.Module:
     return network
 
 
+@pytest.mark.parametrize("network", ["plain", "fused"])
 @pytest.mark.parametrize("build", [relu_network, norm_network])
 def test_filter_normalized_surfaces_do_not_see_the_scale(
-    build: Callable[[float], nn.Module],
+    build: Callable[[float], nn.Module], network: str
 ) -> None:
     """Li et al., section 4: what the method exists for."""
+    plan = replace(PLAN, network=network)
 
     def surface(scale: float, how: str) -> np.ndarray:
-        return evaluator(lambda: build(scale), how=how)(np.arange(20))[:, 0]
+        return evaluator(lambda: build(scale), plan, how=how)(np.arange(20))[:, 0]
 
     np.testing.assert_allclose(surface(10, "filter"), surface(1, "filter"), rtol=1e-5)
     apart = np.abs(surface(10, "none") / surface(1, "none") - 1)
@@ -233,14 +237,15 @@ def dense() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
 
 
-def test_no_thread_changes_a_bit() -> None:
+@pytest.mark.parametrize("network", ["plain", "fused"])
+def test_no_thread_changes_a_bit(network: str) -> None:
     """Rank 0 computes on a thread of its own, lanes on others, other ranks on the main thread."""
     generator = torch.Generator().manual_seed(4)
     split = Split(
         torch.randn(50, 64, generator=generator), torch.randn(50, 10, generator=generator)
     )
     posed = Problem(dense, {"train": split}, mse, {"loss": mse})
-    plan = replace(PLAN, precision="float32", batch_size=7)
+    plan = replace(PLAN, precision="float32", batch_size=7, network=network)
     points = np.arange(20)
 
     device = own_device(plan.device, 0, 1, share=False)

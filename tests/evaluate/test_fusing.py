@@ -1,0 +1,191 @@
+"""A fused network returns what the network does; float64 leaves no room for another formula."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossgrid.evaluate.fusing import FusedNetwork
+from lossgrid.models import resnet20
+
+
+def trained(network: nn.Module, seed: int = 0) -> nn.Module:
+    """In float64, with BatchNorm statistics, scales and shifts that matter."""
+    generator = torch.Generator().manual_seed(seed)
+    network = network.double().eval().requires_grad_(False)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            spread = 0.5 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            tensor.copy_(spread + 0.5 if "var" in name else spread - 0.25)
+    return network
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+def fused(network: nn.Module, inputs: Tensor) -> FusedNetwork:
+    found = FusedNetwork(network, inputs)
+    found.fold()
+    return found
+
+
+def norms_left(network: FusedNetwork) -> int:
+    return sum("BatchNorm" in type(module).__name__ for module in network.graph.modules())
+
+
+def in_place(network: FusedNetwork) -> int:
+    targets = (operator.iadd, torch.relu_)
+    return sum(node.target in targets for node in network.graph.graph.nodes)
+
+
+FOLDABLE: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
+    (lambda: nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)), (5, 3, 8)),
+    (lambda: nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)), (5, 4, 6, 6)),
+    (lambda: nn.Sequential(nn.Conv3d(1, 2, 2, bias=False), nn.BatchNorm3d(2)), (5, 1, 3, 3, 3)),
+    (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()), (5, 4)),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, affine=False)), (5, 2, 4, 4)),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, eps=0.3)), (5, 2, 4, 4)),
+    (lambda: resnet20("A"), (3, 3, 32, 32)),
+    (lambda: resnet20("B"), (3, 3, 32, 32)),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), FOLDABLE)
+def test_every_norm_is_folded(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    network, inputs = trained(make()), images(*shape)
+    found = fused(network, inputs)
+    assert norms_left(found) == 0
+    torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-11, atol=1e-11)
+
+
+def test_it_moves_with_the_network() -> None:
+    network, inputs = trained(resnet20()), images(2, 3, 32, 32)
+    found = fused(network, inputs)
+    network.load_state_dict(trained(resnet20(), seed=1).state_dict())
+    found.fold()
+    torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-11, atol=1e-11)
+
+
+def test_the_network_itself_is_left_alone() -> None:
+    network, inputs = trained(resnet20()), images(2, 3, 32, 32)
+    state, outputs = copy.deepcopy(network.state_dict()), network(inputs)
+    found = fused(network, inputs)
+    given = inputs.clone()
+    found(inputs)
+    assert torch.equal(inputs, given)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert torch.equal(network(inputs), outputs)
+
+
+def test_sums_and_relus_work_in_place() -> None:
+    network, inputs = trained(resnet20()), images(2, 3, 32, 32)
+    assert in_place(fused(network, inputs)) == 19 + 9
+
+
+class Twice(nn.Module):
+    """One convolution and one norm, each read in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(self.norm(self.conv(x))))
+
+
+class Peeks(nn.Module):
+    """Reads what the norm reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return F.relu(self.norm(y)) + y
+
+
+class Scaled(nn.Conv2d):
+    """Looks like a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def in_training() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
+
+
+def over_sequences() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(6))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (Twice, (5, 2, 4, 4)),
+        (Peeks, (5, 2, 4, 4)),
+        (lambda: nn.Sequential(Scaled(2, 3, 1), nn.BatchNorm2d(3)), (5, 2, 4, 4)),
+        (in_training, (5, 2, 4, 4)),
+        (over_sequences, (5, 6, 4)),
+    ],
+)
+def test_what_can_not_be_folded_stays(
+    make: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    network, inputs = trained(make()), images(*shape)
+    found = fused(network, inputs)
+    assert norms_left(found) == 1
+    torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-12, atol=1e-12)
+
+
+class Tangled(nn.Module):
+    """Operands that others read as well, broadcasts, and types that a sum changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a(x), self.b(x)
+        row = self.a(x[:, :, :1])
+        kept = F.relu(a) + a
+        wide = row + b
+        same = self.b(kept)
+        doubled = same + same
+        return F.relu(wide + kept) + torch.add(doubled, b, alpha=3) + (self.a(x) > 0)
+
+
+def test_nothing_is_overwritten_that_is_read_again() -> None:
+    network, inputs = trained(Tangled()), images(5, 2, 4, 4)
+    found = fused(network, inputs)
+    assert in_place(found) > 0
+    torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-12, atol=1e-12)
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    network = trained(resnet20())
+    batches = [images(2, 3, 32, 32) + number for number in range(8)]
+    found = fused(network, batches[0])
+    alone = [found(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(found, batches))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+class Decides(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_network_that_decides_by_the_data_can_not_be_fused() -> None:
+    with pytest.raises(Exception, match="control flow"):
+        FusedNetwork(Decides(), images(2, 3))
