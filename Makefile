@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine environments system clean
+.PHONY: help run test check bench-engine bench-speed environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -26,6 +26,9 @@ check: .venv/installed-dev ## lint, formatting and types
 
 bench-engine: .venv/installed-dev ## measure the engine (not part of the tests)
 	$(BIN)/python benchmarks/engine.py
+
+bench-speed: .venv/installed-dev ## measure what a grid point costs (not part of the tests)
+	$(BIN)/python benchmarks/speed.py
 
 environments: ## create the four MPI environments of the tests
 	@$(MAKE) --no-print-directory system

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import os
 
-from torch import Tensor, nn
+from torch import nn
 
 from lossgrid.models import digits_cnn
 
 
-class Counted(nn.Module):
-    """`network`, which adds a byte to the file COUNTED at every forward pass."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        handle = os.open(os.environ["COUNTED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(handle, b".")
-        os.close(handle)
-        return self.network(images)
-
-
 def model() -> nn.Module:
-    return Counted(digits_cnn())
+    """The digits network, which adds a byte to the file COUNTED after every forward pass.
+
+    A hook does so: it keeps the network as it is, where a trace would run other code only once.
+    """
+    network = digits_cnn()
+    network.register_forward_hook(count)
+    return network
 
 
-def train(model: Counted) -> None:
+def count(network: nn.Module, inputs: object, outputs: object) -> None:
+    handle = os.open(os.environ["COUNTED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, b".")
+    os.close(handle)
+
+
+def train(network: nn.Module) -> None:
     from lossgrid.train import digits
 
-    digits(model.network)
+    digits(network)

@@ -107,6 +107,9 @@ def _per_filter(values: Tensor, weight: Tensor) -> Tensor:
 def _foldable(graph: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
     """Each convolution whose output only a BatchNorm reads, and that BatchNorm; each used once."""
     calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
+    for node in graph.graph.nodes:  # a parameter that is read by itself must stay what it is
+        if node.op == "get_attr":
+            calls[node.target.rpartition(".")[0]] += 1
     found = []
     for node in graph.graph.nodes:
         reader = next(iter(node.users), node)
@@ -171,10 +174,13 @@ def _work_in_place(graph: fx.GraphModule) -> None:
 
 def _is_overwritable(node: fx.Node) -> bool:
     """Whether a result is in memory of its own and has one reader."""
-    fresh = _module(node, (*FILTERED, *NORMS)) is not None or (
-        node.op == "call_function" and node.target in (operator.add, operator.iadd, torch.relu_)
-    )
-    return fresh and len(node.users) == 1
+    if len(node.users) != 1:
+        return False
+    if node.op == "call_function" and node.target in (operator.iadd, torch.relu_):
+        overwritten = node.args[0]  # its memory is this result's
+        return isinstance(overwritten, fx.Node) and _is_overwritable(overwritten)
+    sums = node.op == "call_function" and node.target in (operator.add, torch.add)
+    return sums or _module(node, (*FILTERED, *NORMS)) is not None
 
 
 def _meta(node: fx.Node) -> tuple[torch.Size, torch.dtype] | None:

@@ -120,6 +120,17 @@ class Scaled(nn.Conv2d):
         return 2 * super().forward(x)
 
 
+class Reads(nn.Module):
+    """Reads a convolution's weight by itself, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.norm(self.conv(x)), self.conv.weight)
+
+
 def in_training() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
 
@@ -133,6 +144,7 @@ def over_sequences() -> nn.Module:
     [
         (Twice, (5, 2, 4, 4)),
         (Peeks, (5, 2, 4, 4)),
+        (Reads, (5, 2, 4, 4)),
         (lambda: nn.Sequential(Scaled(2, 3, 1), nn.BatchNorm2d(3)), (5, 2, 4, 4)),
         (in_training, (5, 2, 4, 4)),
         (over_sequences, (5, 6, 4)),
@@ -164,8 +176,22 @@ class Tangled(nn.Module):
         return F.relu(wide + kept) + torch.add(doubled, b, alpha=3) + (self.a(x) > 0)
 
 
-def test_nothing_is_overwritten_that_is_read_again() -> None:
-    network, inputs = trained(Tangled()), images(5, 2, 4, 4)
+class Overwrites(nn.Module):
+    """Works in place by itself, on what it reads again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone()
+        y = torch.relu_(x) + x[:, :1]
+        return F.relu(self.conv(y)) + x
+
+
+@pytest.mark.parametrize("make", [Tangled, Overwrites])
+def test_nothing_is_overwritten_that_is_read_again(make: Callable[[], nn.Module]) -> None:
+    network, inputs = trained(make()), images(5, 2, 4, 4)
     found = fused(network, inputs)
     assert in_place(found) > 0
     torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-12, atol=1e-12)
