@@ -61,7 +61,7 @@ def ours(problem: Prepared, network: str) -> Contender:
     evaluator = GridEvaluator(*parts)
 
     def point() -> None:
-        evaluator.at(*PLACE)
+        evaluator.at([PLACE])
 
     return point
 

@@ -106,6 +106,8 @@ class Lead:
         """
         self._compare(reports)
         parallel = self._is_parallel([parallel for _, parallel in reports])
+        for objection in prepared.checked.objections:
+            self._say(f"not as fast as it could be: {objection}")
         facts = prepared.plane.geometry().items()
         self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
         made_of = {**prepared.fingerprint, **self._measure_theta(prepared)}
@@ -261,7 +263,7 @@ class Lead:
                 "fingerprint": json.dumps(made_of),
                 "plan": prepared.plan.to_json(),
                 "check": json.dumps(
-                    {"error": prepared.checked.error, "objection": prepared.checked.objection}
+                    {"error": prepared.checked.error, "objections": prepared.checked.objections}
                 ),
                 "versions": json.dumps(versions),
                 "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

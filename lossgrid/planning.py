@@ -104,9 +104,8 @@ def _ranks(ranks: int) -> str:
 def _network(prepared: Prepared) -> str:
     """Which form of the network computes, and why."""
     checked = prepared.checked
-    if checked.objection:
-        return f"{checked.plan.network} network, as the fast one fails: {checked.objection}"
-    return f"{checked.plan.network} network, within {checked.error:.1g} of the plain one"
+    refused = "".join(f"; refused: {objection}" for objection in checked.objections)
+    return f"{checked.plan.form}, within {checked.error:.1g} of the plain float32 one{refused}"
 
 
 def _memory(prepared: Prepared) -> str:

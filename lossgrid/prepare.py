@@ -23,13 +23,17 @@ class Prepared:
     plane: Plane
     grid: Grid
     checked: Checked
-    evaluator: GridEvaluator
     fingerprint: dict[str, str]
 
     @property
     def plan(self) -> Plan:
         """How points are evaluated."""
         return self.checked.plan
+
+    @property
+    def evaluator(self) -> GridEvaluator:
+        """What evaluates them."""
+        return self.checked.evaluator
 
     def measure_theta(self) -> tuple[dict[str, float], float]:
         """Values of all columns at theta itself, and the seconds that this took.
@@ -39,7 +43,7 @@ class Prepared:
         """
         began = time.perf_counter()
         try:
-            values = self.evaluator.at(0.0, 0.0)
+            (values,) = self.evaluator.at([(0.0, 0.0)])
         except Exception as error:
             raise UserError(
                 f"model, loss or metrics fail at theta itself: {type(error).__name__}: {error}; "
@@ -72,9 +76,12 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     device = own_device(evaluation.device, world.local_rank, world.local_size, share)
     plan = choose_plan(evaluation, problem, device)
     if stored is not None:
-        plan = replace(plan, network=stored.network)
-    checked = check(plan, problem, plane, grid, device)
-    plan = checked.plan
-    evaluator = GridEvaluator(problem, plane, grid, plan, device, lanes(device, world.cores))
-    made_of = fingerprint(job, model, problem, plane, grid, plan)
-    return Prepared(problem, plane, grid, checked, evaluator, made_of)
+        plan = replace(plan, network=stored.network, points_per_pass=stored.points_per_pass)
+
+    def evaluator_of(plan: Plan) -> GridEvaluator:
+        width = lanes(device, world.cores)
+        return GridEvaluator(problem, plane, grid, plan, device, width)
+
+    checked = check(plan, grid, evaluator_of)
+    made_of = fingerprint(job, model, problem, plane, grid, checked.plan)
+    return Prepared(problem, plane, grid, checked, made_of)

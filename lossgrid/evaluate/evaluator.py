@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
-from lossgrid.evaluate.fusing import FusedNetwork, channels_last, has_hooks
+from lossgrid.evaluate.networks import (
+    Forward,
+    FusedNetwork,
+    MovingNetwork,
+    Place,
+    PlainNetwork,
+)
 from lossgrid.evaluate.plan import Plan
 from lossgrid.problem import Problem
+from lossgrid.problem.losses import PerSample
 from lossgrid.space import Grid, Plane
 
 
@@ -45,26 +53,21 @@ def batches(samples: int, size: int) -> Iterator[Batch]:
 class GridEvaluator:
     """Loss and metrics at points of a grid, on one device.
 
-    The moving weights are one flat vector that the models' parameters are views of: a point costs
-    one sum of two or three vectors, then forward passes. Per-sample values come first, then their
-    float64 mean in a fixed order, so that a value does not depend on the number of lanes.
-
-    A fused network (see `FusedNetwork`) takes in the moved weights once a point and serves all
-    lanes; a plain one is copied for each, since a module may keep state during a forward pass.
+    Per-sample values come first, then their float64 mean in a fixed order, so that a value does
+    not depend on the number of lanes. A pass always holds as many places as the plan has points a
+    pass, the last one repeated if there are fewer, so that all passes have one shape.
 
     Args:
         problem: model, data, loss.
         plane: theta and directions.
         grid: coordinates.
-        plan: precision, batch size, device kind.
-        device: the rank's own device of that kind.
+        plan: how points are evaluated.
+        device: the rank's own, of the plan's kind.
         lanes: batches that run at a time (CPU cores of this rank; 1 on a GPU).
 
     Raises:
         Exception: of any kind, if the plan asks for a fused network and this one can't be.
     """
-
-    points_per_pass = 1
 
     def __init__(
         self,
@@ -76,58 +79,67 @@ class GridEvaluator:
         lanes: int = 1,
     ) -> None:
         self.columns = tuple(f"{s}_{m}" for s in problem.splits for m in problem.metrics)
+        self.points_per_pass = plan.points_per_pass
+        self.plan = plan
         self._grid = grid
-        self._plan = plan
-        self._metrics = problem.metrics
-        self._plane = plane.to(device, plan.dtype)
-        self._flat = torch.empty(plane.layout.size, dtype=plan.dtype, device=device)
-        is_fused = plan.network == "fused"
-        self._splits = [_on_device(split, device, is_fused) for split in problem.splits.values()]
+        self._splits = [_on_device(split, device, plan) for split in problem.splits.values()]
+        self._metrics = [_of_each_point(metric, plan) for metric in problem.metrics.values()]
+        self._network = self._moving(problem, plane.to(device, plan.dtype), device)
+        shape = [plan.points_per_pass] if plan.points_per_pass > 1 else []
         self._samples = [
-            torch.empty(len(problem.metrics), len(split), dtype=torch.float64, device=device)
+            torch.empty(*shape, len(self._metrics), len(split), dtype=torch.float64, device=device)
             for split in self._splits
         ]
-        first = self._bound(problem, device)
-        if has_hooks(first):  # they may share what the copies of a model do not
-            lanes = 1
-        self._fused = FusedNetwork(first, self._first_batch()) if is_fused else None
-        self._idle: SimpleQueue[nn.Module] = SimpleQueue()
-        self._idle.put(self._fused or first)
-        for _ in range(lanes - 1):
-            self._idle.put(self._fused or self._bound(problem, device))
-        self._pool = ThreadPoolExecutor(lanes, initializer=_one_thread) if lanes > 1 else None
+        self._idle: SimpleQueue[Forward] = SimpleQueue()
+        forwards = self._network.lanes(lanes)
+        for forward in forwards:
+            self._idle.put(forward)
+        width = len(forwards)
+        self._pool = ThreadPoolExecutor(width, initializer=_one_thread) if width > 1 else None
 
-    def _bound(self, problem: Problem, device: torch.device) -> nn.Module:
-        """A new model that moves with the flat vector."""
-        model = problem.build_model().to(device, self._plan.dtype).requires_grad_(False)
-        self._plane.layout.bind(model, self._flat)
-        return model
-
-    def _first_batch(self) -> Any:
-        split = self._splits[0]
-        batch = next(batches(len(split), self._plan.batch_size))
-        return self._read(split, batch)[0]
+    def _moving(self, problem: Problem, plane: Plane, device: torch.device) -> MovingNetwork:
+        if self.plan.network == "plain":
+            return PlainNetwork(problem.build_model, plane)
+        model = problem.build_model().to(device, self.plan.dtype).requires_grad_(False)
+        size = self.plan.batch_size
+        batches_seen = [self._read(s, next(batches(len(s), size)))[0] for s in self._splits]
+        return FusedNetwork(model, plane, self.plan, batches_seen)
 
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values of grid points: float64, shape (n, len(columns))."""
-        return np.stack([self.at(*self._grid.at(int(point))) for point in points])
+        width = self.points_per_pass
+        places = [self._grid.at(int(point)) for point in points]
+        passes = [self.at(places[i : i + width]) for i in range(0, len(places), width)]
+        return np.concatenate(passes)
 
-    def at(self, alpha: float, beta: float) -> NDArray[np.float64]:
-        """Values at one place of the plane: float64, shape (len(columns),)."""
-        _one_thread()
+    def at(self, places: list[Place]) -> NDArray[np.float64]:
+        """Values at up to `points_per_pass` places: float64, shape (n, len(columns))."""
         with torch.inference_mode():
-            self._plane.move(self._flat, alpha, beta)
-            if self._fused is not None:
-                self._fused.fold()
-            means = [
-                self._fill(split, samples).mean(dim=1)
-                for split, samples in zip(self._splits, self._samples, strict=True)
-            ]
-            return torch.cat(means).cpu().numpy()
+            self._move(places)
+            for split, samples in zip(self._splits, self._samples, strict=True):
+                self._fill(split, samples)
+            means = torch.cat([samples.mean(dim=-1) for samples in self._samples], dim=-1)
+            return means.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
 
-    def _fill(self, split: Split, samples: Tensor) -> Tensor:
-        """Per-sample values of a split, shape (metrics, samples)."""
-        parts = batches(len(split), self._plan.batch_size)
+    def first_batch(self, places: list[Place]) -> list[NDArray[np.float64]]:
+        """Per-sample values of each split's first batch: shapes (n, metrics, samples)."""
+        found = []
+        with torch.inference_mode():
+            self._move(places)
+            for split, samples in zip(self._splits, self._samples, strict=True):
+                batch = next(batches(len(split), self.plan.batch_size))
+                self._run(split, samples, batch)
+                values = samples[..., : batch.end].reshape(-1, len(self._metrics), batch.end)
+                found.append(values[: len(places)].cpu().numpy().copy())
+        return found
+
+    def _move(self, places: list[Place]) -> None:
+        _one_thread()
+        self._network.move(places + places[-1:] * (self.points_per_pass - len(places)))
+
+    def _fill(self, split: Split, samples: Tensor) -> None:
+        """Per-sample values of a split."""
+        parts = batches(len(split), self.plan.batch_size)
         if self._pool is None:
             for batch in parts:
                 self._run(split, samples, batch)
@@ -136,24 +148,28 @@ class GridEvaluator:
             wait(running)  # all of them: after an error none may touch the next point's values
             for batch_run in running:
                 batch_run.result()
-        return samples
 
     @torch.inference_mode()  # a mode of the thread, so every lane enters it
     def _run(self, split: Split, samples: Tensor, batch: Batch) -> None:
         inputs, targets = self._read(split, batch)
-        model = self._idle.get()
+        forward = self._idle.get()
         try:
-            outputs = model(inputs)
+            outputs = self.plan.forward(forward, inputs)
         finally:
-            self._idle.put(model)
+            self._idle.put(forward)
         old = batch.fresh - batch.begin
-        for row, metric in enumerate(self._metrics.values()):
-            samples[row, batch.fresh : batch.end] = metric(outputs, targets)[old:]
+        for row, metric in enumerate(self._metrics):
+            samples[..., row, batch.fresh : batch.end] = metric(outputs, targets)[..., old:]
 
     def _read(self, split: Split, batch: Batch) -> tuple[Any, Any]:
-        """Inputs and targets of a batch as model and loss read them."""
-        inputs, targets = _cut(split.inputs, batch), _cut(split.targets, batch)
-        return split.prepared(inputs, targets, self._plan.dtype)
+        """Inputs and targets of a batch as model and loss read them.
+
+        Copies wherever the user's code might write into them; fused networks are known not to.
+        """
+        inputs, targets = _cut(split.inputs, batch), _copied(_cut(split.targets, batch))
+        if split.prepare is not None or self.plan.network == "plain":
+            inputs = _copied(inputs)
+        return split.prepared(inputs, targets, self.plan.dtype)
 
 
 def _one_thread() -> None:
@@ -165,12 +181,27 @@ def _cut(tree: Any, batch: Batch) -> Any:
     return tree_map(lambda leaf: leaf[batch.begin : batch.end], tree)
 
 
-def _on_device(split: Split, device: torch.device, channels_are_last: bool) -> Split:
-    """In its storage type: uint8 images stay uint8 until they are read."""
+def _copied(tree: Any) -> Any:
+    return tree_map(Tensor.clone, tree)
+
+
+def _of_each_point(metric: PerSample, plan: Plan) -> PerSample:
+    """A metric for outputs whose first dimension is the points of a pass."""
+    return metric if plan.points_per_pass == 1 else vmap(metric, in_dims=(0, None))
+
+
+def _on_device(split: Split, device: torch.device, plan: Plan) -> Split:
+    """In its storage type: uint8 images stay uint8 until they are read.
+
+    Images lie channels last where convolutions of fused networks are fastest with it: on CPUs; on
+    GPUs that is so only with tensor cores, which float32 does not use.
+    """
+    reorder = plan.network == "fused" and plan.device == "cpu" and plan.points_per_pass == 1
 
     def move(leaf: Tensor) -> Tensor:
         leaf = leaf.to(device)
-        return channels_last(leaf) if channels_are_last else leaf
+        is_images = leaf.dim() == 4
+        return leaf.contiguous(memory_format=torch.channels_last) if reorder and is_images else leaf
 
     return replace(
         split, inputs=tree_map(move, split.inputs), targets=tree_map(move, split.targets)

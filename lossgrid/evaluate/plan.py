@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lossgrid.errors import UserError
 from lossgrid.job import EvaluationSpec
@@ -35,6 +38,7 @@ class Plan:
         precision: of the forward pass; means over samples are float64 always.
         batch_size: samples in every pass of a split; splits with fewer take theirs at once.
         network: "fused" (see `FusedNetwork`) or "plain", the user's own module as it is.
+        points_per_pass: grid points that go through a fused network at a time.
     """
 
     device: str
@@ -42,7 +46,8 @@ class Plan:
     torch_version: str
     precision: str
     batch_size: int
-    network: str
+    network: Literal["fused", "plain"]
+    points_per_pass: int = 1
 
     def to_json(self) -> str:
         """The plan as the results file holds it."""
@@ -64,9 +69,31 @@ class Plan:
             ) from error
 
     @property
+    def form(self) -> str:
+        """Which network computes, in words."""
+        several = f", {self.points_per_pass} points a pass" if self.points_per_pass > 1 else ""
+        return f"{self.network} network{several}"
+
+    @property
     def dtype(self) -> torch.dtype:
-        """Type of weights, activations and per-sample losses."""
-        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+        """Type of theta, directions, inputs and per-sample losses."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def is_low(self) -> bool:
+        """Whether layers compute in bfloat16, by torch's autocast."""
+        return self.precision == "bfloat16"
+
+    def forward(self, network: Callable[[Any], Any], inputs: Any) -> Any:
+        """Outputs of a network, computed in the plan's precision; they are of the type `dtype`."""
+        if not self.is_low:
+            return network(inputs)
+        with torch.autocast(self.device, torch.bfloat16, cache_enabled=False):
+            return tree_map(self._raised, network(inputs))
+
+    def _raised(self, leaf: Any) -> Any:
+        is_low = isinstance(leaf, Tensor) and leaf.dtype == torch.bfloat16
+        return leaf.to(self.dtype) if is_low else leaf
 
 
 def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) -> Plan:

@@ -87,17 +87,20 @@ class Layout:
                 flat[entry.begin : entry.end] = tensors[entry.name].detach().reshape(-1)
         return flat
 
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """The entries by name, in their shapes, as parts of a flat vector."""
+        return {e.name: flat[e.begin : e.end].view(e.shape) for e in self.entries}
+
     def bind(self, model: nn.Module, flat: Tensor) -> None:
         """Make the model's entries views of a flat vector, so that writing it moves the model."""
-        wanted = {entry.name: entry for entry in self.entries}
+        views = self.views(flat)
         for name, parameter in model.named_parameters():
-            if entry := wanted.get(name):
-                parameter.data = flat[entry.begin : entry.end].view(entry.shape)
+            if name in views:
+                parameter.data = views[name]
         for name, _ in list(model.named_buffers()):
-            if entry := wanted.get(name):
+            if name in views:
                 path, _, leaf = name.rpartition(".")
-                view = flat[entry.begin : entry.end].view(entry.shape)
-                model.get_submodule(path)._buffers[leaf] = view
+                model.get_submodule(path)._buffers[leaf] = views[name]
 
 
 def _state(

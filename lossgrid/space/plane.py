@@ -43,12 +43,16 @@ class Plane:
         corners = self.corners.to(device, dtype)
         return Plane(self.layout, corners, self.barycentric, self.directions)
 
+    def coefficients(self, alpha: float, beta: float) -> tuple[float, ...]:
+        """Of the corners in theta(alpha, beta), which is their sum with these weights."""
+        others = (alpha, beta)[: len(self.corners) - 1]
+        return (1 - sum(others) if self.barycentric else 1.0, *others)
+
     def move(self, flat: Tensor, alpha: float, beta: float) -> None:
         """Write theta(alpha, beta) into `flat`, shape (layout.size,), in a fixed order of sums."""
-        theta, *others = self.corners
-        weights = (alpha, beta)[: len(others)]
-        torch.mul(theta, 1 - sum(weights) if self.barycentric else 1.0, out=flat)
-        for corner, weight in zip(others, weights, strict=True):
+        (theta, weight), *others = zip(self.corners, self.coefficients(alpha, beta), strict=True)
+        torch.mul(theta, weight, out=flat)
+        for corner, weight in others:
             flat.add_(corner, alpha=weight)
 
     def geometry(self) -> dict[str, float]:

@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lossgrid.evaluate import Checked, GridEvaluator, check
+from lossgrid.evaluate import Checked, GridEvaluator, Plan, check
+from lossgrid.evaluate.networks import Place
+from lossgrid.problem import Problem
 from tests.evaluate.test_evaluator import (
     CPU,
     GRID,
@@ -19,7 +22,6 @@ from tests.evaluate.test_evaluator import (
     moody,
     plane_of,
     problem,
-    remembering,
     trained,
 )
 
@@ -27,29 +29,54 @@ FUSED = replace(PLAN, network="fused", precision="float32")
 PLAIN = replace(FUSED, network="plain")
 
 
-def checked(build: Callable[[], nn.Module]) -> Checked:
-    return check(FUSED, problem(build), plane_of(build()), GRID, CPU)
+def with_weights(kind: type[nn.Module]) -> Callable[[], nn.Module]:
+    """Of the trained network."""
+
+    def build() -> nn.Module:
+        network = kind().eval()
+        network.load_state_dict(trained().state_dict())
+        return network
+
+    return build
 
 
-def test_a_network_that_can_be_fused_is() -> None:
-    found = checked(trained)
-    assert found.plan == FUSED
+def checked(
+    build: Callable[[], nn.Module], plan: Plan = FUSED, posed: Problem | None = None
+) -> Checked:
+    def evaluator_of(form: Plan) -> GridEvaluator:
+        return GridEvaluator(posed or problem(build), plane_of(build()), GRID, form, CPU)
+
+    return check(plan, GRID, evaluator_of)
+
+
+@pytest.mark.parametrize("points", [1, 3])
+def test_a_network_that_can_be_fused_is(points: int) -> None:
+    plan = replace(FUSED, points_per_pass=points)
+    found = checked(trained, plan)
+    assert not found.objections
+    assert found.plan == found.evaluator.plan == plan
     assert 0 <= found.error < 1e-5
-    assert not found.objection
+    assert not found.objections
 
 
 def test_a_plain_plan_is_not_questioned() -> None:
-    assert check(PLAIN, problem(), plane_of(trained()), GRID, CPU) == Checked(PLAIN, 0.0, "")
+    found = checked(trained, PLAIN)
+    assert (found.plan, found.error, found.objections) == (PLAIN, 0.0, ())
 
 
-@pytest.mark.parametrize("build", [hooked, moody, remembering])
+@pytest.mark.parametrize("build", [hooked, moody])
 def test_a_network_that_can_not_be_traced_stays_plain(build: Callable[[], nn.Module]) -> None:
     found = checked(build)
     assert found.plan == PLAIN
-    assert found.objection
-    assert "\n" not in found.objection
-    values = GridEvaluator(problem(build), plane_of(build()), GRID, found.plan, CPU, 2)
-    assert np.isfinite(values(np.array([7]))).all()
+    assert len(found.objections) == 1
+    assert "\n" not in found.objections[0]
+    assert np.isfinite(found.evaluator(np.array([7]))).all()
+
+
+def test_bfloat16_is_measured_and_no_fault() -> None:
+    found = checked(trained, replace(FUSED, precision="bfloat16"))
+    assert found.plan.precision == "bfloat16"
+    assert 1e-5 < found.error < 0.1
 
 
 class Counts(Network):
@@ -62,27 +89,63 @@ class Counts(Network):
         return super().forward(x) * (1 + self.calls % 2)
 
 
-def counts() -> nn.Module:
-    return Counts().eval()
-
-
-class Alias(Network):
-    """Adds in place to what it reads again by another name; a trace adds out of place."""
+class Numbered(Network):
+    """Makes a number of its weights, which only one point at a time has."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.clone()
-        same = x
-        x += 1
-        return super().forward(x + same)
+        logits = super().forward(x)
+        return logits + 1e-3 * self.out.weight.sum().item()
 
 
-@pytest.mark.parametrize("build", [counts, lambda: Alias().eval()])
-def test_a_network_whose_trace_gives_other_values_stays_plain(
-    build: Callable[[], nn.Module],
-) -> None:
-    found = checked(build)
+@pytest.mark.parametrize("points", [1, 3])
+def test_a_network_whose_trace_gives_other_values_stays_plain(points: int) -> None:
+    found = checked(with_weights(Counts), replace(FUSED, points_per_pass=points))
     assert found.plan == PLAIN
-    assert "differs" in found.objection
+    assert len(found.objections) == (2 if points > 1 else 1)
+    assert "differ" in found.objections[-1]
+
+
+def test_a_network_that_can_not_take_several_points_takes_one() -> None:
+    found = checked(with_weights(Numbered), replace(FUSED, points_per_pass=3))
+    assert found.plan == FUSED
+    assert found.objections[0].startswith("fused network, 3 points a pass: ")
+
+
+class Shuffles(GridEvaluator):
+    """Gives a point other bits in another place of its pass."""
+
+    def first_batch(self, places: list[Place]) -> list[NDArray[np.float64]]:
+        found = super().first_batch(places)
+        for values in found:
+            values[1:] = np.nextafter(values[1:], np.inf)
+        return found
+
+
+def test_bits_that_depend_on_the_place_in_a_pass_are_refused() -> None:
+    plan = replace(FUSED, points_per_pass=2)
+
+    def evaluator_of(form: Plan) -> GridEvaluator:
+        return Shuffles(problem(), plane_of(trained()), GRID, form, CPU)
+
+    found = check(plan, GRID, evaluator_of)
+    assert found.plan == FUSED
+    assert "beside it" in found.objections[0]
+
+
+def halved(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.sum(dim=1) / 2
+
+
+def test_every_metric_counts() -> None:
+    """The loss alone would not show it."""
+    calls = []
+
+    def fickle(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(outputs)
+        return halved(outputs, targets) * len(calls)
+
+    posed = replace(problem(), metrics={"loss": halved, "other": fickle})
+    assert checked(trained, posed=posed).plan == PLAIN
 
 
 class Overflows(Network):
@@ -91,11 +154,11 @@ class Overflows(Network):
 
 
 def test_values_that_are_not_finite_are_no_difference() -> None:
-    assert checked(lambda: Overflows().eval()).plan == FUSED
+    assert checked(with_weights(Overflows)).plan == FUSED
 
 
 def test_a_network_that_fails_is_left_to_fail_plainly() -> None:
-    assert check(FUSED, problem(dense), plane_of(dense()), GRID, CPU).plan == PLAIN
+    assert checked(dense, posed=problem(dense)).plan == PLAIN
 
 
 def test_a_loss_that_raises_far_from_theta_is_no_objection() -> None:
@@ -104,5 +167,5 @@ def test_a_loss_that_raises_far_from_theta_is_no_objection() -> None:
             raise ValueError("too far out")
         return outputs.square().mean(dim=1)
 
-    posed = replace(problem(), loss=touchy)
-    assert check(FUSED, posed, plane_of(trained()), GRID, CPU).plan == FUSED
+    posed = replace(problem(), metrics={"loss": touchy})
+    assert checked(trained, posed=posed).plan == FUSED

@@ -102,9 +102,13 @@ def naive(alpha: float, beta: float) -> tuple[float, float]:
         return loss, (logits.argmax(1) == split.targets).double().mean().item()
 
 
-@pytest.mark.parametrize("network", ["plain", "fused"])
-def test_values_are_those_of_the_definition(network: str) -> None:
-    found = evaluator(plan=replace(PLAN, network=network))(np.arange(20))
+FORMS = [("plain", 1), ("fused", 1), ("fused", 6)]
+
+
+@pytest.mark.parametrize(("network", "points"), FORMS)
+def test_values_are_those_of_the_definition(network: str, points: int) -> None:
+    plan = replace(PLAN, network=network, points_per_pass=points)
+    found = evaluator(plan=plan)(np.arange(20))
     for point in range(20):
         row, column = divmod(point, 5)
         wanted = naive(float(GRID.alpha[column]), float(GRID.beta[row]))  # type: ignore[index]

@@ -1,0 +1,57 @@
+"""What of a graph depends on the weights alone, and so is done once a point."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from torch import fx
+from torch._ops import OpOverload
+
+from lossgrid.evaluate.tracing import Trace, UntraceableError, base, is_random
+
+
+def split_by_weights(trace: Trace) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Cut a traced network in two.
+
+    Returns:
+        weights: takes the network's tensors; returns a tuple of what `batch` needs of them.
+        batch: takes that tuple's items, then the leaves of the inputs; returns a tuple of the
+            leaves of the outputs.
+
+    Raises:
+        UntraceableError: a batch would overwrite what the next one needs.
+    """
+    *nodes, end = trace.graph.nodes
+    places = trace.graph.find_nodes(op="placeholder")
+    inputs = places[len(trace.names) :]
+    late = set(inputs)
+    for node in nodes:
+        if is_random(node) or not late.isdisjoint(node.all_input_nodes):
+            late.add(node)
+            if _overwrites(node) and base(node) not in late:
+                raise UntraceableError(f"{node.target} changes what the next batch needs")
+    results = end.args[0]
+    early = [node for node in nodes if node not in late]
+    handed = [node for node in early if end in node.users or not late.isdisjoint(node.users)]
+    rest = [node for node in nodes if node in late]
+    weights = _module(trace, early, handed)
+    return weights, _module(trace, [*handed, *rest], results, given=set(handed))
+
+
+def _module(
+    trace: Trace, nodes: list[fx.Node], results: list[Any], given: Container[fx.Node] = ()
+) -> fx.GraphModule:
+    """A part of the graph, to which some nodes are given as arguments."""
+    graph, copies = fx.Graph(), {}
+    for node in nodes:
+        if node in given:
+            copies[node] = graph.placeholder(node.name)
+        else:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(tuple(copies.get(result, result) for result in results))
+    return fx.GraphModule(trace.owner, graph)
+
+
+def _overwrites(node: fx.Node) -> bool:
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable

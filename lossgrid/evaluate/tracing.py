@@ -1,0 +1,127 @@
+"""A network as a graph of tensor operations, with all of its tensors as inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._ops import OpOverload
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+aten = torch.ops.aten
+
+LAYERS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.linear.default)
+"""Linear in their weight, of which each row is a filter, and in their bias."""
+
+COMPOSED = (*LAYERS, aten.batch_norm.default)
+"""Operations made of others, of which it is known that their result is new memory."""
+
+
+class UntraceableError(Exception):
+    """Why a network can't be a graph, in a few words."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a network did when it was called once, operation by operation.
+
+    Attributes:
+        graph: its placeholders are the network's tensors in the order of `names`, then the leaves
+            of the inputs; it returns the leaves of the outputs. Each node knows the shape and
+            type of its result, as ``node.meta["val"]``.
+        owner: of the tensors that the network keeps outside its state.
+        names: of the network's parameters and buffers; tied ones occur once.
+        outputs: how the leaves make up what the network returns.
+    """
+
+    graph: fx.Graph
+    owner: nn.Module
+    names: list[str]
+    outputs: TreeSpec
+
+
+def trace(network: nn.Module, inputs: Any) -> Trace:
+    """Record what a network does with inputs of these shapes and types; no value is looked at.
+
+    Args:
+        network: in eval mode.
+        inputs: a batch, as the network takes it.
+
+    Raises:
+        UntraceableError: it has hooks, switches autocast, or changes its inputs or weights.
+        Exception: of any kind, if the network needs values to decide what to do.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    if has_hooks(network):
+        raise UntraceableError("it has hooks")
+    state = tensors_of(network)
+    leaves, spec = tree_flatten(inputs)
+    shapes: list[TreeSpec] = []
+
+    def call(*tensors: Tensor) -> list[Any]:
+        own = dict(zip(state, tensors, strict=False))
+        given = tree_unflatten(tensors[len(own) :], spec)
+        parts, shape = tree_flatten(torch.func.functional_call(network, own, (given,)))
+        shapes.append(shape)
+        return parts
+
+    faked = {"tracing_mode": "fake", "pre_dispatch": True, "_allow_non_fake_inputs": True}
+    with torch.no_grad():
+        traced = make_fx(call, **faked)(*state.values(), *leaves)  # type: ignore[arg-type]
+    traced.graph.set_codegen(fx.graph.CodeGen())
+    _check(traced.graph)
+    return Trace(traced.graph, traced, list(state), shapes[0])
+
+
+def has_hooks(network: nn.Module) -> bool:
+    """Whether somebody wants to be called when a part of the network is."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a network by name."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def is_new_memory(node: fx.Node) -> bool:
+    """Whether an operation's result shares memory with nothing that was there before it."""
+    operation = node.target
+    if not isinstance(operation, OpOverload):
+        return False
+    if operation in COMPOSED:
+        return True
+    composed = torch._C._dispatch_has_kernel_for_dispatch_key(
+        operation.name(),  # type: ignore[no-untyped-call]
+        "CompositeImplicitAutograd",
+    )
+    aliases = any(result.alias_info is not None for result in operation._schema.returns)
+    return not composed and not aliases
+
+
+def is_random(node: fx.Node) -> bool:
+    """Whether an operation may draw random numbers."""
+    return (
+        isinstance(node.target, OpOverload)
+        and torch.Tag.nondeterministic_seeded in node.target.tags
+    )
+
+
+def _check(graph: fx.Graph) -> None:
+    """Operations may overwrite what others made in this pass, and nothing else."""
+    for node in graph.nodes:
+        if node.op != "call_function" or getattr(node.target, "__module__", "") == "_operator":
+            continue
+        if not isinstance(node.target, OpOverload):
+            raise UntraceableError(f"it calls {getattr(node.target, '__name__', node.target)}")
+        if node.target._schema.is_mutable and not is_new_memory(base(node)):
+            raise UntraceableError(f"{node.target} changes its inputs or weights")
+
+
+def base(node: fx.Node) -> fx.Node:
+    """The operation in whose memory a result lies, as far as that is known."""
+    while not is_new_memory(node) and node.args and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node

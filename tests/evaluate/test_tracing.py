@@ -1,0 +1,151 @@
+"""A trace does what the network does with any tensors of the same shapes, or there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves, tree_unflatten
+
+from lossgrid.evaluate.tracing import tensors_of, trace
+
+
+def run(network: nn.Module, first: Any, inputs: Any) -> Any:
+    """What the trace of a network on `first` makes of `inputs`."""
+    traced = trace(network, first)
+    module = fx.GraphModule(traced.owner, traced.graph)
+    leaves = module(*tensors_of(network).values(), *tree_leaves(inputs))
+    return tree_unflatten(leaves, traced.outputs)
+
+
+def images(seed: int) -> Tensor:
+    return torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(seed))
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+        self.kept = torch.arange(2.0).view(2, 1, 1)  # outside the state
+
+
+class Standardized(Layer):
+    """Reads its weights past its modules."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = dict(self.named_parameters())["conv.weight"]
+        return self.norm(F.conv2d(x, weight / weight.std(), padding=1)) + self.kept
+
+
+class Aliases(Layer):
+    """Overwrites what it reads again by another name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        same, part = y, y[:, :1]
+        y += 1
+        return torch.relu_(same) + part
+
+
+class Asks(Layer):
+    """Has branches that inputs of a type or an optional argument decide."""
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        y = self.conv(x) if isinstance(x, Tensor) else x
+        return y if shift is None else y + shift
+
+
+class Structured(Layer):
+    def forward(self, x: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        y = self.conv(x["a"])
+        return y, {"both": y + x["b"], "same": x["b"]}
+
+
+class Tied(Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Conv2d(2, 2, 3, padding=1)
+        self.again.weight = self.conv.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.again(self.conv(x))
+
+
+class ReadsValues(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.sum().item()
+
+
+@pytest.mark.parametrize("make", [Standardized, Aliases, Asks, Tied, ReadsValues])
+def test_it_does_the_same_with_other_inputs_and_weights(make: Callable[[], nn.Module]) -> None:
+    network = make().eval().requires_grad_(False)
+    first = images(1)
+    trace(network, first)
+    for tensor in tensors_of(network).values():
+        tensor.add_(1)
+    torch.testing.assert_close(run(network, first, images(2)), network(images(2)))
+
+
+def test_inputs_and_outputs_have_any_structure() -> None:
+    network = Structured().eval().requires_grad_(False)
+    found = run(network, {"a": images(1), "b": images(1)}, {"a": images(2), "b": images(3)})
+    torch.testing.assert_close(found, network({"a": images(2), "b": images(3)}))
+
+
+class Decides(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class LeavesTorch(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(x.numpy() * 2)
+
+
+class Overwrites(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.sub_(0.5))
+
+
+class OverwritesPart(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        x[:, :1].mul_(2)
+        return self.conv(x)
+
+
+class Learns(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm.running_mean.add_(1)  # type: ignore[union-attr, operator]
+        return self.norm(x)
+
+
+class Autocasts(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.conv(x)
+
+
+class Hooked(Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv.register_forward_hook(lambda module, args, out: out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Decides, LeavesTorch, Overwrites, OverwritesPart, Learns, Autocasts, Hooked],
+)
+def test_what_a_graph_can_not_say_is_refused(make: Callable[[], nn.Module]) -> None:
+    network, inputs = make().eval().requires_grad_(False), images(1)
+    given = inputs.clone()
+    with pytest.raises(Exception):  # noqa: B017, PT011 (torch's own are many)
+        trace(network, inputs)
+    assert torch.equal(inputs, given)
