@@ -70,7 +70,7 @@ def eager(problem: Prepared) -> Contender:
     """The usual loop: all cores on one operation, batches of 50 images, normalized beforehand."""
     model = problem.problem.build_model()
     (split,) = problem.problem.splits.values()
-    images, labels = split.prepared(split.inputs, split.targets, torch.float32)
+    images, labels = split.batch(0, len(split), torch.float32)
     cores = worlds.alone().cores
 
     @torch.inference_mode()

@@ -30,16 +30,21 @@ class Split:
         """Return the number of samples."""
         return int(tree_leaves(self.inputs)[0].shape[0])
 
-    def prepared(self, inputs: Any, targets: Any, dtype: torch.dtype) -> tuple[Any, Any]:
-        """Turn a batch as stored into what model and loss read in ``dtype``.
+    def batch(self, begin: int, end: int, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Samples [begin, end) as model and loss read them in ``dtype``.
 
-        Shapes and devices stay; integer tensors stay as they are unless ``prepare`` turns them.
+        Integer tensors stay as they are unless ``prepare`` turns them. What ``prepare`` and the
+        loss are given are copies, since they might write into it; the inputs returned may be a
+        view of the data.
         """
+        inputs, targets = (
+            tree_map(lambda leaf: leaf[begin:end], tree) for tree in (self.inputs, self.targets)
+        )
         if self.prepare is None:
             inputs = _cast_floats(inputs, dtype)
         else:
-            inputs = self.prepare(inputs, dtype)
-        return inputs, _cast_floats(targets, dtype)
+            inputs = self.prepare(tree_map(Tensor.clone, inputs), dtype)
+        return inputs, _cast_floats(tree_map(Tensor.clone, targets), dtype)
 
 
 def _cast_floats(tree: Any, dtype: torch.dtype) -> Any:

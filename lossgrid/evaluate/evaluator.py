@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from lossgrid.evaluate.networks import (
     PlainNetwork,
 )
 from lossgrid.evaluate.plan import Plan
+from lossgrid.evaluate.stacking import StackedNetwork
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
 from lossgrid.space import Grid, Plane
@@ -82,9 +82,9 @@ class GridEvaluator:
         self.points_per_pass = plan.points_per_pass
         self.plan = plan
         self._grid = grid
-        self._splits = [_on_device(split, device, plan) for split in problem.splits.values()]
         self._metrics = [_of_each_point(metric, plan) for metric in problem.metrics.values()]
-        self._network = self._moving(problem, plane.to(device, plan.dtype), device)
+        self._network = _moving(problem, plane, plan, device)
+        self._splits = self._network.splits
         shape = [plan.points_per_pass] if plan.points_per_pass > 1 else []
         self._samples = [
             torch.empty(*shape, len(self._metrics), len(split), dtype=torch.float64, device=device)
@@ -96,14 +96,6 @@ class GridEvaluator:
             self._idle.put(forward)
         width = len(forwards)
         self._pool = ThreadPoolExecutor(width, initializer=_one_thread) if width > 1 else None
-
-    def _moving(self, problem: Problem, plane: Plane, device: torch.device) -> MovingNetwork:
-        if self.plan.network == "plain":
-            return PlainNetwork(problem.build_model, plane)
-        model = problem.build_model().to(device, self.plan.dtype).requires_grad_(False)
-        size = self.plan.batch_size
-        batches_seen = [self._read(s, next(batches(len(s), size)))[0] for s in self._splits]
-        return FusedNetwork(model, plane, self.plan, batches_seen)
 
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values of grid points: float64, shape (n, len(columns))."""
@@ -151,7 +143,7 @@ class GridEvaluator:
 
     @torch.inference_mode()  # a mode of the thread, so every lane enters it
     def _run(self, split: Split, samples: Tensor, batch: Batch) -> None:
-        inputs, targets = self._read(split, batch)
+        inputs, targets = split.batch(batch.begin, batch.end, self.plan.dtype)
         forward = self._idle.get()
         try:
             outputs = self.plan.forward(forward, inputs)
@@ -161,48 +153,31 @@ class GridEvaluator:
         for row, metric in enumerate(self._metrics):
             samples[..., row, batch.fresh : batch.end] = metric(outputs, targets)[..., old:]
 
-    def _read(self, split: Split, batch: Batch) -> tuple[Any, Any]:
-        """Inputs and targets of a batch as model and loss read them.
-
-        Copies wherever the user's code might write into them; fused networks are known not to.
-        """
-        inputs, targets = _cut(split.inputs, batch), _copied(_cut(split.targets, batch))
-        if split.prepare is not None or self.plan.network == "plain":
-            inputs = _copied(inputs)
-        return split.prepared(inputs, targets, self.plan.dtype)
-
 
 def _one_thread() -> None:
     """See `Plan`; every computing thread must say so itself, a new one begins with all cores."""
     torch.set_num_threads(1)
 
 
-def _cut(tree: Any, batch: Batch) -> Any:
-    return tree_map(lambda leaf: leaf[batch.begin : batch.end], tree)
+def _moving(problem: Problem, plane: Plane, plan: Plan, device: torch.device) -> MovingNetwork:
+    """The network in the plan's form, and the data on the device."""
+    plane = plane.to(device, plan.dtype)
+    splits = [_on_device(split, device) for split in problem.splits.values()]
+    if plan.network == "plain":
+        return PlainNetwork(problem.build_model, plane, splits)
+    model = problem.build_model().to(device, plan.dtype).requires_grad_(False)
+    form = StackedNetwork if plan.points_per_pass > 1 else FusedNetwork
+    return form(model, plane, plan, splits)
 
 
-def _copied(tree: Any) -> Any:
-    return tree_map(Tensor.clone, tree)
+def _on_device(split: Split, device: torch.device) -> Split:
+    """In its storage type: uint8 images stay uint8 until they are read."""
+    inputs, targets = (
+        tree_map(lambda leaf: leaf.to(device), tree) for tree in (split.inputs, split.targets)
+    )
+    return replace(split, inputs=inputs, targets=targets)
 
 
 def _of_each_point(metric: PerSample, plan: Plan) -> PerSample:
     """A metric for outputs whose first dimension is the points of a pass."""
     return metric if plan.points_per_pass == 1 else vmap(metric, in_dims=(0, None))
-
-
-def _on_device(split: Split, device: torch.device, plan: Plan) -> Split:
-    """In its storage type: uint8 images stay uint8 until they are read.
-
-    Images lie channels last where convolutions of fused networks are fastest with it: on CPUs; on
-    GPUs that is so only with tensor cores, which float32 does not use.
-    """
-    reorder = plan.network == "fused" and plan.device == "cpu" and plan.points_per_pass == 1
-
-    def move(leaf: Tensor) -> Tensor:
-        leaf = leaf.to(device)
-        is_images = leaf.dim() == 4
-        return leaf.contiguous(memory_format=torch.channels_last) if reorder and is_images else leaf
-
-    return replace(
-        split, inputs=tree_map(move, split.inputs), targets=tree_map(move, split.targets)
-    )

@@ -10,6 +10,11 @@ from torch.fx.proxy import GraphAppendingTracer
 
 from lossgrid.evaluate.tracing import LAYERS, aten, is_new_memory
 
+NARROW = 32
+"""Filters."""
+
+RESHAPES = (aten.view.default, aten.squeeze_.dims, aten.transpose.int, aten.t.default)
+
 CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 
 
@@ -21,7 +26,7 @@ def fold_norms(graph: fx.Graph) -> None:
         layer, gamma, beta, mean, variance, _, _, eps, _ = norm.args
         inputs, weight, bias, *rest = (*layer.args, None)[: max(3, len(layer.args))]
         with graph.inserting_before(norm):
-            tensors = _proxies(graph, weight, bias, gamma, beta, mean, variance)
+            tensors = proxies(graph, weight, bias, gamma, beta, mean, variance)
             both: Any = folded(*tensors, eps)  # type: ignore[call-arg]
             one = graph.call_function(layer.target, (inputs, *(b.node for b in both), *rest))
         one.meta = dict(norm.meta)
@@ -91,6 +96,24 @@ def lay_out_channels_last(graph: fx.Graph) -> None:
         node.update_arg(1, ordered)
 
 
+def turn_narrow_layers(graph: fx.Graph) -> None:
+    """Compute y = x W^T as (W x^T)^T in linear layers of few filters.
+
+    A product of matrices that has few rows costs CPUs half of one that has few columns.
+    """
+    for node in graph.find_nodes(op="call_function", target=aten.linear.default):
+        if node.kwargs or _shape(node).dim() != 2 or _shape(node).shape[1] > NARROW:
+            continue
+        inputs, weight, bias = (*node.args, None)[:3]
+        with graph.inserting_before(node):
+            x, w, b = proxies(graph, inputs, weight, bias)
+            product = w @ x.t()
+            turned = (product if b is None else product + b.unsqueeze(1)).t()
+        turned.node.meta = dict(node.meta)
+        node.replace_all_uses_with(turned.node)
+        graph.erase_node(node)
+
+
 def _is_foldable(norm: fx.Node) -> bool:
     """Whether it has statistics and alone reads a layer whose filters are its channels."""
     layer, _, _, mean, variance, training, *_ = norm.args
@@ -114,12 +137,17 @@ def _may_overwrite(node: fx.Node, operand: Any) -> bool:
 
 
 def _owns_memory(node: fx.Node) -> bool:
-    """Whether only one who reads this very result can read its memory."""
-    while node.target in (aten.relu_.default, aten.add_.Tensor):
+    """Whether nobody else can read the memory that a result lies in."""
+    while _passes_on(node):
         node = node.args[0]  # type: ignore[assignment]
         if len(node.users) > 1:
             return False
     return is_new_memory(node)
+
+
+def _passes_on(node: fx.Node) -> bool:
+    """Whether a result is its first operand's memory, all of it, each element once."""
+    return node.target in (aten.relu_.default, aten.add_.Tensor, *RESHAPES)
 
 
 def _shape(node: Any) -> Any:
@@ -127,7 +155,7 @@ def _shape(node: Any) -> Any:
     return node.meta["val"]
 
 
-def _proxies(graph: fx.Graph, *nodes: fx.Node | None) -> Any:
+def proxies(graph: fx.Graph, *nodes: fx.Node | None) -> Any:
     """What writes into the graph, at its insertion point, what is computed with it."""
     tracer = GraphAppendingTracer(graph)
     return [node if node is None else fx.Proxy(node, tracer) for node in nodes]

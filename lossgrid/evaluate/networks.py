@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx, nn
-from torch.func import vmap
-from torch.utils._pytree import TreeSpec, tree_leaves, tree_unflatten
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from lossgrid.data import Split
 from lossgrid.evaluate.fusing import cast_layers, fold_norms, lay_out_channels_last, work_in_place
+from lossgrid.evaluate.graphs import Graph, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import has_hooks, tensors_of, trace
+from lossgrid.evaluate.tracing import has_hooks, trace
 from lossgrid.space import Plane
 
 Place = tuple[float, float]
@@ -26,7 +27,13 @@ Forward = Callable[..., Any]
 
 
 class MovingNetwork(Protocol):
-    """What an evaluator needs of a network."""
+    """What an evaluator needs of a network.
+
+    Attributes:
+        splits: the data as this network reads it.
+    """
+
+    splits: list[Split]
 
     def move(self, places: list[Place]) -> None:
         """Go to as many places as the plan has points a pass."""
@@ -44,9 +51,13 @@ class PlainNetwork:
     Args:
         build_model: makes a new module.
         plane: theta and directions, on the device, in the plan's type.
+        splits: on the device.
     """
 
-    def __init__(self, build_model: Callable[[], nn.Module], plane: Plane) -> None:
+    def __init__(
+        self, build_model: Callable[[], nn.Module], plane: Plane, splits: list[Split]
+    ) -> None:
+        self.splits = splits
         self._build_model = build_model
         self._plane = plane
         self._flat = torch.full_like(plane.corners[0], torch.nan)
@@ -58,9 +69,10 @@ class PlainNetwork:
     def lanes(self, count: int) -> list[Forward]:
         """A module each, since it may keep state as it runs; one if its copies would share it."""
         first = self._bound()
-        if has_hooks(first):
-            return [first]
-        return [first, *(self._bound() for _ in range(count - 1))]
+        models = (
+            [first] if has_hooks(first) else [first, *(self._bound() for _ in range(count - 1))]
+        )
+        return [partial(_with_copies, model) for model in models]
 
     def _bound(self) -> nn.Module:
         model = self._build_model().to(self._flat.device, self._flat.dtype).requires_grad_(False)
@@ -68,8 +80,13 @@ class PlainNetwork:
         return model
 
 
+def _with_copies(model: nn.Module, inputs: Any) -> Any:
+    """A model may write into its inputs, which may be views of the data."""
+    return model(tree_map(Tensor.clone, inputs))
+
+
 class FusedNetwork:
-    """A graph that does what the network does at less cost, at one place or at several.
+    """A graph that does what the network does at less cost.
 
     What depends on the weights alone is computed once a point. The rest changes no state, so that
     several threads can run it at a time.
@@ -77,75 +94,57 @@ class FusedNetwork:
     Args:
         network: on the device, in the plan's type. It is not changed.
         plane: theta and directions, likewise.
-        plan: device, precision, points a pass.
-        batches: of inputs; one at least of each shape that will be met.
+        plan: device, precision, batch size.
+        splits: on the device.
 
     Raises:
         Exception: of any kind, if the network can't be traced.
     """
 
-    def __init__(
-        self, network: nn.Module, plane: Plane, plan: Plan, batches: Iterable[Any]
-    ) -> None:
+    def __init__(self, network: nn.Module, plane: Plane, plan: Plan, splits: list[Split]) -> None:
+        self.splits = (
+            [_channels_last(split) for split in splits] if plan.device == "cpu" else splits
+        )
         self._plane = plane
-        self._points = plan.points_per_pass
-        shape = (self._points, plane.layout.size)
-        self._flat = torch.full(shape, torch.nan).to(plane.corners)
-        self._state = {name: tensor.detach() for name, tensor in tensors_of(network).items()}
-        self._graphs: dict[Shapes, _Graph] = {}
-        for inputs in batches:
-            if _shapes(inputs) not in self._graphs:
-                self._graphs[_shapes(inputs)] = _graph(network, inputs, plan)
+        self._flat = torch.full_like(plane.corners[0], torch.nan)
+        self._state = state_of(network) | plane.layout.views(self._flat)
+        self._graphs: dict[Shapes, Graph] = {}
+        for split in self.splits:
+            inputs, _ = split.batch(0, min(plan.batch_size, len(split)), plan.dtype)
+            self._graphs[shapes(inputs)] = _fused(network, inputs, plan)
 
     def move(self, places: list[Place]) -> None:
         """See `MovingNetwork`."""
-        for flat, place in zip(self._flat, places, strict=True):
-            self._plane.move(flat, *place)
+        self._plane.move(self._flat, *places[0])
         for graph in self._graphs.values():
-            weights = partial(self._weights, graph.weights)
-            each = vmap(weights)(self._flat) if self._points > 1 else weights(self._flat[0])
-            graph.handed = each
-
-    def _weights(self, graph: fx.GraphModule, flat: Tensor) -> Any:
-        state = self._state | self._plane.layout.views(flat)
-        return graph(*state.values())
+            graph.handed = graph.weights(*self._state.values())
 
     def lanes(self, count: int) -> list[Forward]:
         """Itself."""
         return [self._forward] * count
 
     def _forward(self, inputs: Any) -> Any:
-        graph = self._graphs[_shapes(inputs)]
-        leaves = tree_leaves(inputs)
-        batch: Forward = graph.batch
-        if self._points > 1:
-            batch = vmap(batch, in_dims=(0,) * len(graph.handed) + (None,) * len(leaves))
-        return tree_unflatten(batch(*graph.handed, *leaves), graph.outputs)
+        return self._graphs[shapes(inputs)](inputs)
 
 
-Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
-
-
-def _shapes(inputs: Any) -> Shapes:
-    return tuple((leaf.shape, leaf.dtype) for leaf in tree_leaves(inputs))
-
-
-@dataclass
-class _Graph:
-    """A network as two graphs (see `split_by_weights`) and what the first has handed over."""
-
-    weights: fx.GraphModule
-    batch: fx.GraphModule
-    outputs: TreeSpec
-    handed: tuple[Any, ...] = ()
-
-
-def _graph(network: nn.Module, inputs: Any, plan: Plan) -> _Graph:
+def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Graph:
     traced = trace(network, inputs)
     fold_norms(traced.graph)
     if plan.is_low:
         cast_layers(traced.graph, torch.bfloat16)
-    if plan.device == "cpu" and plan.points_per_pass == 1:
+    if plan.device == "cpu":
         lay_out_channels_last(traced.graph)
     work_in_place(traced.graph)
-    return _Graph(*split_by_weights(traced), traced.outputs)
+    return Graph(*split_by_weights(traced), traced.outputs)
+
+
+def _channels_last(split: Split) -> Split:
+    """Images in the order in memory that convolutions are fastest with.
+
+    That is so on CPUs; on GPUs only with tensor cores, which float32 does not use.
+    """
+
+    def order(leaf: Tensor) -> Tensor:
+        return leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf
+
+    return replace(split, inputs=tree_map(order, split.inputs))

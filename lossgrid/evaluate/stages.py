@@ -35,11 +35,11 @@ def split_by_weights(trace: Trace) -> tuple[fx.GraphModule, fx.GraphModule]:
     early = [node for node in nodes if node not in late]
     handed = [node for node in early if end in node.users or not late.isdisjoint(node.users)]
     rest = [node for node in nodes if node in late]
-    weights = _module(trace, early, handed)
-    return weights, _module(trace, [*handed, *rest], results, given=set(handed))
+    weights = part(trace, early, handed)
+    return weights, part(trace, [*handed, *rest], results, given=set(handed))
 
 
-def _module(
+def part(
     trace: Trace, nodes: list[fx.Node], results: list[Any], given: Container[fx.Node] = ()
 ) -> fx.GraphModule:
     """A part of the graph, to which some nodes are given as arguments."""

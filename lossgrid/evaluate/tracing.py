@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +54,6 @@ def trace(network: nn.Module, inputs: Any) -> Trace:
         UntraceableError: it has hooks, switches autocast, or changes its inputs or weights.
         Exception: of any kind, if the network needs values to decide what to do.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     if has_hooks(network):
         raise UntraceableError("it has hooks")
     state = tensors_of(network)
@@ -68,12 +67,30 @@ def trace(network: nn.Module, inputs: Any) -> Trace:
         shapes.append(shape)
         return parts
 
-    faked = {"tracing_mode": "fake", "pre_dispatch": True, "_allow_non_fake_inputs": True}
-    with torch.no_grad():
-        traced = make_fx(call, **faked)(*state.values(), *leaves)  # type: ignore[arg-type]
-    traced.graph.set_codegen(fx.graph.CodeGen())
-    _check(traced.graph)
+    traced = record(call, *state.values(), *leaves)
     return Trace(traced.graph, traced, list(state), shapes[0])
+
+
+def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True) -> fx.GraphModule:
+    """The operations of a function of tensors that returns a sequence of such.
+
+    Args:
+        function: what to call once.
+        tensors: its arguments, of which only shapes and types count.
+        composed: whether a convolution, say, is recorded as one operation, or as what it is made
+            of; vmap's own work can only be recorded in the latter way.
+
+    Raises: as `trace` does.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    way = {"tracing_mode": "fake", "pre_dispatch": composed, "_allow_non_fake_inputs": True}
+    with torch.no_grad():
+        recorded = make_fx(function, **way)(*tensors)  # type: ignore[arg-type]
+    recorded.graph.set_codegen(fx.graph.CodeGen())
+    _check(recorded.graph)
+    recorded.recompile()
+    return recorded
 
 
 def has_hooks(network: nn.Module) -> bool:

@@ -17,6 +17,9 @@ from lossgrid.errors import UserError
 from lossgrid.job import metric_name
 from lossgrid.problem.factory import load_callable
 
+NARROW = 64
+"""Up to so many classes, a softmax over columns costs CPUs a fraction of one over rows."""
+
 PerSample = Callable[[Any, Any], Tensor]
 
 
@@ -27,6 +30,9 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: logits (n, classes, ...).
         targets: class indices (n, ...), or class probabilities of the outputs' shape.
     """
+    if outputs.dim() == 2 and targets.dim() == 1 and outputs.shape[1] <= NARROW:
+        outputs, targets = outputs.t().contiguous()[None], targets[None]
+        return F.cross_entropy(outputs, targets, reduction="none")[0]
     return _mean_per_sample(F.cross_entropy(outputs, targets, reduction="none"))
 
 

@@ -28,14 +28,11 @@ def probe(
     """
     key = f"data.{name}"
     samples = min(len(split), 2)
-    inputs, targets = (
-        tree_map(lambda leaf: leaf[:samples], tree) for tree in (split.inputs, split.targets)
-    )
     with torch.no_grad(), seeded():
         with user_errors(f"{key}: preparing a batch"):
-            inputs, targets = split.prepared(inputs, targets, _dtype(model))
+            inputs, targets = split.batch(0, samples, _dtype(model))
         with user_errors(f"{key}: the model, given inputs {_shapes(inputs)},"):
-            outputs = model(inputs)
+            outputs = model(tree_map(Tensor.clone, inputs))  # it might write into them
         if loss is cross_entropy:
             with user_errors(f"{key}: checking the labels"):
                 _check_labels(outputs, split.targets)

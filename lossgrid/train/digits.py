@@ -33,7 +33,7 @@ def digits(model: nn.Module) -> None:
 
 def _train(model: nn.Module) -> None:
     split = digits_split(train=True)
-    images, labels = split.prepared(split.inputs, split.targets, torch.float32)
+    images, labels = split.batch(0, len(split), torch.float32)
     generator = torch.Generator().manual_seed(0)
     starts = range(0, len(split) - BATCH_SIZE + 1, BATCH_SIZE)
     optimizer = torch.optim.Adam(model.parameters(), weight_decay=1e-4)

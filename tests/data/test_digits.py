@@ -32,7 +32,7 @@ def test_stored_as_bytes_and_scaled_to_one() -> None:
     split = digits(train=False)
     assert split.inputs.dtype == torch.uint8
     assert split.inputs.shape == (360, 1, 8, 8)
-    inputs, labels = split.prepared(split.inputs, split.targets, torch.float64)
+    inputs, labels = split.batch(0, len(split), torch.float64)
     assert torch.equal(inputs, split.inputs.double() / 16)
     assert labels.dtype == torch.int64
 

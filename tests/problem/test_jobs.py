@@ -20,10 +20,7 @@ def mean_metrics(problem: Problem, name: str, samples: int) -> dict[str, float]:
     sums = dict.fromkeys(problem.metrics, 0.0)
     with torch.no_grad():
         for start in range(0, samples, 100):
-            batch = slice(start, min(start + 100, samples))
-            inputs, targets = split.prepared(
-                split.inputs[batch], split.targets[batch], torch.float32
-            )
+            inputs, targets = split.batch(start, min(start + 100, samples), torch.float32)
             outputs = model(inputs)
             for metric, function in problem.metrics.items():
                 sums[metric] += float(function(outputs, targets).double().sum())

@@ -99,7 +99,7 @@ def test_takes_the_subset_of_inputs_and_targets(folder: Path, name: str) -> None
 def test_keeps_prepare(folder: Path) -> None:
     split = load(folder, "split", samples=4)
     assert split.prepare is not None
-    inputs, _ = split.prepared(split.inputs, split.targets, torch.float64)
+    inputs, _ = split.batch(0, len(split), torch.float64)
     assert torch.equal(inputs, split.inputs.double() * 10)
 
 

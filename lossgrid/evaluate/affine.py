@@ -1,0 +1,120 @@
+"""The first layer's output at any point of the plane, as a sum of its outputs at the corners.
+
+A layer W x + b is linear in W and b, and these are sums over the plane's corners, with the
+coefficients of a point. If x does not move, the layer's outputs at the corners can be computed once
+for the whole grid: its images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
+
+from lossgrid.data import Split
+from lossgrid.evaluate.fusing import proxies
+from lossgrid.evaluate.stages import part
+from lossgrid.evaluate.tracing import LAYERS, Trace, is_random
+from lossgrid.space import Plane
+
+LARGEST_IMAGES = 1 << 28
+"""Bytes of a split's images at most; beyond that, reading them costs more than the layer."""
+
+
+@dataclass(frozen=True)
+class FirstLayer:
+    """A network in two: its first layer, and the rest, which reads the layer's images.
+
+    Attributes:
+        layer: takes the network's tensors and the leaves of the inputs; returns the layer's
+            output, shape (samples, ...).
+        rest: `Trace` of a network with one tensor more, the coefficients, shape (corners,), whose
+            inputs are images, shape (samples, corners, ...).
+    """
+
+    layer: fx.GraphModule
+    rest: Trace
+
+    def images(
+        self, split: Split, state: Mapping[str, Tensor], plane: Plane, batch_size: int
+    ) -> Split | None:
+        """A split whose inputs are the layer's images; none if they take too much memory.
+
+        Args:
+            split: on the device.
+            state: tensors of the network by name.
+            plane: likewise, in the plan's type.
+            batch_size: samples at a time.
+        """
+        states = _corner_states(state, plane)
+        images = None
+        for begin in range(0, len(split), batch_size):
+            end = min(begin + batch_size, len(split))
+            inputs, _ = split.batch(begin, end, plane.corners.dtype)
+            for number, corner in enumerate(states):
+                (output,) = self.layer(*corner.values(), *tree_leaves(inputs))
+                if images is None:
+                    shape = (len(states), len(split), *output.shape[1:])
+                    if output.element_size() * torch.Size(shape).numel() > LARGEST_IMAGES:
+                        return None
+                    images = torch.empty(shape, dtype=output.dtype, device=output.device)
+                images[number, begin:end] = output
+        assert images is not None
+        return Split(images.transpose(0, 1), split.targets)
+
+
+def take_first_layer(traced: Trace) -> FirstLayer | None:
+    """Cut a network after its first layer, if nothing else reads the inputs."""
+    nodes = list(traced.graph.nodes)
+    places = traced.graph.find_nodes(op="placeholder")
+    state, inputs = places[: len(traced.names)], places[len(traced.names) :]
+    before = set(inputs)
+    layer = None
+    for node in nodes:
+        if node in places or before.isdisjoint(node.all_input_nodes):
+            continue
+        if node.target in LAYERS and not node.kwargs and node.args[0] in before:
+            layer = node
+            break
+        if is_random(node) or any(arg in state for arg in node.all_input_nodes):
+            return None
+        before.add(node)
+    if layer is None or any(arg not in state for arg in layer.all_input_nodes[1:]):
+        return None
+    if any(user not in before and user is not layer for node in before for user in node.users):
+        return None
+    early = [node for node in nodes if node in before or node in state]
+    return FirstLayer(part(traced, [*early, layer], [layer]), _rest(traced, before, layer))
+
+
+def _rest(traced: Trace, before: set[fx.Node], layer: fx.Node) -> Trace:
+    """The network after a layer, which is a sum of images there."""
+    graph, copies = fx.Graph(), {}
+    state = traced.graph.find_nodes(op="placeholder")[: len(traced.names)]
+    for node in state:
+        copies[node] = graph.node_copy(node)
+    coefficients, images = proxies(
+        graph, graph.placeholder("coefficients"), graph.placeholder("images")
+    )
+    total = coefficients @ images.transpose(0, 1).flatten(1)
+    copies[layer] = total.view(layer.meta["val"].shape).node
+    copies[layer].meta = dict(layer.meta)
+    for node in traced.graph.nodes:
+        if node not in copies and node not in before:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    return Trace(graph, traced.owner, [*traced.names, "coefficients"], traced.outputs)
+
+
+def _corner_states(state: Mapping[str, Tensor], plane: Plane) -> list[dict[str, Tensor]]:
+    """Tensors at the corners, such that their sums with a point's coefficients are the point's.
+
+    What does not move belongs to theta alone if the other corners are directions; the coefficients
+    of checkpoints sum to one.
+    """
+    still = [state if plane.barycentric else {n: torch.zeros_like(t) for n, t in state.items()}]
+    stills = [state, *still * (len(plane.corners) - 1)]
+    moved = [plane.layout.views(corner) for corner in plane.corners]
+    return [{**dict(other), **views} for other, views in zip(stills, moved, strict=True)]
