@@ -1,93 +1,123 @@
 """Measure what a grid point costs: `make bench-speed`, or `speed.py WORKLOAD...` for a part.
 
 W1 is ResNet-56 and W2 ResNet-20, published checkpoints, over the 5,000 real training images of
-LOSSGRID_SHARED. Contenders take turns in one process, after a point that warms up, so that a busy
-moment of the machine meets all of them. Prints Markdown tables.
+LOSSGRID_SHARED; W3 is a perceptron 64-128-10 over 1,797 x 64 numbers. Contenders take turns in one
+process, after a turn that warms up, so that a busy moment of the machine meets all of them. With
+PEERS=folder (see benchmarks/peers.py) the existing tools are among them. Prints Markdown tables.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils import mkldnn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.peers import MEAN, STD, Contender, contenders  # noqa: E402
+from lossgrid import models  # noqa: E402
+from lossgrid.data import Split  # noqa: E402
+from lossgrid.data.normalization import ImageNormalization  # noqa: E402
 from lossgrid.engine import world as worlds  # noqa: E402
-from lossgrid.evaluate import GridEvaluator  # noqa: E402
+from lossgrid.evaluate import GridEvaluator, choose_plan  # noqa: E402
 from lossgrid.evaluate.device import lanes, own_device  # noqa: E402
-from lossgrid.job import read_job  # noqa: E402
-from lossgrid.prepare import Prepared, prepare  # noqa: E402
+from lossgrid.job import DirectionsSpec, EvaluationSpec  # noqa: E402
+from lossgrid.problem import Problem, load_checkpoint  # noqa: E402
+from lossgrid.problem.losses import cross_entropy  # noqa: E402
+from lossgrid.space import Grid, Layout, Plane  # noqa: E402
+from lossgrid.space.directions import random_direction  # noqa: E402
+from lossgrid.space.normalization import normalize  # noqa: E402
 
 SHARED = Path(os.environ.get("LOSSGRID_SHARED", ROOT.parent / "shared")) / "data"
-ROUNDS = 5
-PLACE = (0.3, -0.2)
-WORKLOADS = {
-    "W1": ("resnet56-cifar10", "resnet56-4bfd9763.th", 250_971_392),
-    "W2": ("resnet20-cifar10", "resnet20-12fca82f.th", 81_102_080),
-}
-"""Job, checkpoint, and floating-point operations of a forward pass of one image."""
-
-Contender = Callable[[], None]
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+CORES = worlds.alone().cores
+GRID = Grid(np.linspace(-1, 1, 51), np.linspace(-1, 1, 51))
+OPERATIONS = {"W1": 250_971_392, "W2": 81_102_080, "W3": 2 * (64 * 128 + 128 * 10)}
+"""Floating-point operations of a forward pass of one sample."""
 
 
-def prepared(job: str, checkpoint: str) -> Prepared:
-    norm = "mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
-    npz = f"path: {SHARED / 'cifar10_slice.npz'}, images: train_images, labels: train_labels"
-    settings = [
-        f"model.checkpoint={SHARED / checkpoint}",
-        "model.expect={}",
-        f"data={{train: {{factory: 'lossgrid.data:npz', kwargs: {{{npz}, {norm}}}}}}}",
-        "metrics=[loss]",
-        "evaluation.device=cpu",
-    ]
-    return prepare(read_job(ROOT / f"jobs/{job}.yaml", settings), worlds.alone())
+def posed(workload: str) -> Problem:
+    """The workload as lossgrid sees it."""
+    if workload == "W3":
+        torch.manual_seed(0)
+        model: nn.Module = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+        split = Split(torch.rand(1797, 64), torch.randint(10, (1797,)))
+    else:
+        arrays = np.load(SHARED / "cifar10_slice.npz")
+        images, labels = (torch.from_numpy(arrays[f"train_{n}"]) for n in ("images", "labels"))
+        split = Split(images, labels.long(), ImageNormalization(MEAN, STD))
+        model = models.resnet56() if workload == "W1" else models.resnet20()
+        name = "resnet56-4bfd9763.th" if workload == "W1" else "resnet20-12fca82f.th"
+        load_checkpoint(model, SHARED / name)
+
+    def build() -> nn.Module:
+        import copy
+
+        return copy.deepcopy(model).eval()
+
+    return Problem(build, {"train": split}, cross_entropy, {"loss": cross_entropy})
 
 
-def ours(problem: Prepared, network: str) -> Contender:
+def plane_of(model: nn.Module) -> Plane:
+    """Two random filter-normalized directions."""
+    layout = Layout.of(model, DirectionsSpec.model_validate({}))
+    theta = {name: p.detach().double() for name, p in model.named_parameters()}
+    theta = {entry.name: theta[entry.name] for entry in layout.entries}
+    drawn = [normalize(random_direction(layout, 0, axis), theta, "filter") for axis in "xy"]
+    corners = [layout.flatten(corner, torch.float64) for corner in (theta, *drawn)]
+    return Plane(layout, torch.stack(corners), False, drawn)
+
+
+def ours(problem: Problem, precision: str, plain: bool = False) -> Contender:
+    """Passes of lossgrid by its own plan."""
     device = own_device("cpu", 0, 1, share=False)
-    width = lanes(device, worlds.alone().cores)
-    plan = replace(problem.plan, network=network)
-    parts = (problem.problem, problem.plane, problem.grid, plan, device, width)
-    evaluator = GridEvaluator(*parts)
+    spec = EvaluationSpec.model_validate({"device": "cpu", "precision": precision})
+    plan = choose_plan(spec, problem, device)
+    if plain:
+        plan = replace(plan, network="plain", points_per_pass=1)
+    plane = plane_of(problem.build_model())
+    evaluator = GridEvaluator(problem, plane, GRID, plan, device, lanes(device, CORES))
+    count = 1 if plan.batch_size * 20 < len(problem.splits["train"]) else 280
+    points = np.arange(count)
 
-    def point() -> None:
-        evaluator.at([PLACE])
+    def pass_through() -> int:
+        evaluator(points)
+        return len(points)
 
-    return point
+    print(f"{precision}{', plain' if plain else ''}: {plan.form}, batches of {plan.batch_size}")
+    return pass_through
 
 
-def eager(problem: Prepared) -> Contender:
-    """The usual loop: all cores on one operation, batches of 50 images, normalized beforehand."""
-    model = problem.problem.build_model()
-    (split,) = problem.problem.splits.values()
-    images, labels = split.batch(0, len(split), torch.float32)
-    cores = worlds.alone().cores
+def eager(model: nn.Module, inputs: Tensor, labels: Tensor) -> Contender:
+    """The usual loop: all cores on one operation, batches of 50, normalized beforehand."""
 
     @torch.inference_mode()
-    def point() -> None:
-        torch.set_num_threads(cores)
-        batches = zip(images.split(50), labels.split(50), strict=True)
+    def point() -> int:
+        batches = zip(inputs.split(50), labels.split(50), strict=True)
         sum(F.cross_entropy(model(x), y, reduction="sum").item() for x, y in batches)
+        return 1
 
     return point
 
 
-def gemm_rate() -> float:
-    """Float32 operations a second of all cores: oneDNN's matrix product with packed weights."""
-    torch.set_num_threads(worlds.alone().cores)
+def gemm_rate(dtype: torch.dtype) -> float:
+    """Operations a second of all cores: oneDNN's matrix product with packed weights."""
+    torch.set_num_threads(CORES)
     size = 2048
-    layer = mkldnn.to_mkldnn(torch.nn.Linear(size, size).eval())
-    inputs = torch.randn(size, size).to_mkldnn()
+    layer = mkldnn.to_mkldnn(nn.Linear(size, size).eval(), dtype)
+    inputs = torch.randn(size, size, dtype=dtype).to_mkldnn()
     best = float("inf")
     with torch.inference_mode():
         for _ in range(20):
@@ -97,36 +127,64 @@ def gemm_rate() -> float:
     return 2 * size**3 / best
 
 
+def timed(contender: Contender) -> float:
+    """Seconds a point; what a peer prints is left out."""
+    torch.set_num_threads(CORES)
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        count = contender()
+    return (time.perf_counter() - began) / count
+
+
 def compare(workload: str) -> None:
-    job, checkpoint, operations = WORKLOADS[workload]
-    problem = prepared(job, checkpoint)
-    contenders = {
-        "lossgrid": ours(problem, "fused"),
-        "lossgrid, plain network": ours(problem, "plain"),
-        "eager torch": eager(problem),
+    """One table."""
+    problem = posed(workload)
+    (split,) = problem.splits.values()
+    inputs, labels = split.batch(0, len(split), torch.float32)
+    model = problem.build_model().requires_grad_(False)
+    fields: dict[str, Contender] = {
+        "lossgrid": ours(problem, "float32"),
+        "lossgrid, bfloat16": ours(problem, "bfloat16"),
+        "lossgrid, plain network": ours(problem, "float32", plain=True),
+        "eager torch, batches of 50": eager(model, inputs, labels),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    rates = []
+    if "PEERS" in os.environ:
+        pictures = split.inputs if split.prepare is not None else None
+        folder = Path(os.environ["PEERS"])
+        fields |= contenders(folder, problem.build_model(), inputs, labels, pictures)
+    seconds: dict[str, list[float]] = {name: [] for name in fields}
+    rates: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for turn in range(ROUNDS + 1):
-        rates.append(gemm_rate())
-        for name, point in contenders.items():
-            began = time.perf_counter()
-            point()
+        for dtype, found in rates.items():
+            found.append(gemm_rate(dtype))
+        for name, contender in fields.items():
+            took = timed(contender)
             if turn:
-                seconds[name].append(time.perf_counter() - began)
-    floor = operations * 5000 / statistics.median(rates)
-    print(f"packed GEMM {statistics.median(rates) / 1e9:.0f} GFLOP/s: {floor:.3g} s a point\n")
-    print("| contender | seconds a point | least | most | share of the GEMM rate |")
-    print("| --- | --- | --- | --- | --- |")
+                seconds[name].append(took)
+    report(OPERATIONS[workload] * len(split), seconds, rates)
+
+
+def report(
+    operations: int, seconds: dict[str, list[float]], rates: dict[torch.dtype, list[float]]
+) -> None:
+    """Medians, and ratios of medians."""
+    floors = {dtype: operations / statistics.median(found) for dtype, found in rates.items()}
+    for dtype, floor in floors.items():
+        rate = statistics.median(rates[dtype]) / 1e9
+        print(f"packed GEMM {str(dtype)[6:]} {rate:.0f} GFLOP/s: {floor * 1e3:.4g} ms a point")
+    print("\n| contender | ms a point | least | most | share of the GEMM rate | lossgrid is |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    ours = statistics.median(seconds["lossgrid"])
     for name, found in seconds.items():
         median = statistics.median(found)
-        row = f"{median:.3g} | {min(found):.3g} | {max(found):.3g} | {floor / median:.0%}"
-        print(f"| {name} | {row} |", flush=True)
+        floor = floors[torch.bfloat16 if "bfloat16" in name else torch.float32]
+        row = " | ".join(f"{value * 1e3:.4g}" for value in (median, min(found), max(found)))
+        print(f"| {name} | {row} | {floor / median:.0%} | {median / ours:.3g} x |", flush=True)
 
 
 def main() -> None:
-    for workload in sys.argv[1:] or WORKLOADS:
-        print(f"\n### {workload}\n", flush=True)
+    for workload in sys.argv[1:] or OPERATIONS:
+        print(f"\n### {workload}, {CORES} cores, {ROUNDS} rounds\n", flush=True)
         compare(workload)
 
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from lossgrid.errors import UserError
+from lossgrid.evaluate.widths import widths
 from lossgrid.job import EvaluationSpec
 from lossgrid.problem import Problem
 
-ELEMENTS = {"cpu": 50 * 3 * 32 * 32, "cuda": 1000 * 3 * 32 * 32}
-"""Input numbers a batch: 50 CIFAR images on a CPU, whose activations stay near the caches."""
+ELEMENTS = {"cpu": 50 * 16 * 32 * 32, "cuda": 1000 * 16 * 32 * 32}
+"""Numbers in the widest result of a pass: on a CPU it stays in the caches."""
 
-SMALLEST, LARGEST = 16, {"cpu": 128, "cuda": 4096}
-"""Samples a batch when the rule chooses; small sets keep some batches for every lane."""
+LARGEST = {"cpu": 512, "cuda": 4096}
+"""Samples a batch when the rule chooses; some batches are left for every lane."""
+
+MOST_POINTS = 64
+"""Points a pass when the rule chooses."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,17 @@ class Plan:
         """Whether layers compute in bfloat16, by torch's autocast."""
         return self.precision == "bfloat16"
 
+    def autocast(self) -> AbstractContextManager[None]:
+        """In which the plan's precision holds."""
+        if not self.is_low:
+            return nullcontext()
+        return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
+
     def forward(self, network: Callable[[Any], Any], inputs: Any) -> Any:
         """Outputs of a network, computed in the plan's precision; they are of the type `dtype`."""
-        if not self.is_low:
-            return network(inputs)
-        with torch.autocast(self.device, torch.bfloat16, cache_enabled=False):
-            return tree_map(self._raised, network(inputs))
+        with self.autocast():
+            outputs = network(inputs)
+        return tree_map(self._raised, outputs) if self.is_low else outputs
 
     def _raised(self, leaf: Any) -> Any:
         is_low = isinstance(leaf, Tensor) and leaf.dtype == torch.bfloat16
@@ -99,6 +110,10 @@ class Plan:
 def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) -> Plan:
     """Choose by rules alone, so that the same job gets the same plan on the same hardware.
 
+    A batch is as large as brings the network's widest result to a size that suits the device. If
+    that takes more samples than a batch may have, several points go through together. Networks
+    with convolutions gain nothing from that, nor do layers in bfloat16.
+
     The choice is a hope: `check` says whether it works for this network.
 
     Args:
@@ -107,18 +122,21 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
         device: the rank's own.
     """
     kind = device.type
-    batch_size = spec.batch_size if spec.batch_size != "auto" else _batch_size(problem, kind)
+    width = widths(problem)
+    samples = max(len(split) for split in problem.splits.values())
+    batch_size = spec.batch_size
+    if batch_size == "auto":
+        batch_size = _even(samples, min(max(ELEMENTS[kind] // width.widest, 16), LARGEST[kind]))
+    several = ELEMENTS[kind] // (min(batch_size, samples) * width.widest)
+    alone = width.convolves or spec.precision == "bfloat16"
+    points = 1 if alone else min(max(several, 1), MOST_POINTS)
     hardware = _hardware(device)
-    return Plan(kind, hardware, torch.__version__, spec.precision, batch_size, "fused")
+    return Plan(kind, hardware, torch.__version__, spec.precision, batch_size, "fused", points)
 
 
-def _batch_size(problem: Problem, device: str) -> int:
-    """As many samples as bring a batch's input to a size that suits the device."""
-    per_sample = max(
-        sum(int(leaf[0].numel()) for leaf in tree_leaves(split.inputs))
-        for split in problem.splits.values()
-    )
-    return min(max(ELEMENTS[device] // max(per_sample, 1), SMALLEST), LARGEST[device])
+def _even(samples: int, largest: int) -> int:
+    """The batch size that cuts samples into no more batches than the largest does, but evenly."""
+    return math.ceil(samples / math.ceil(samples / largest))
 
 
 def _hardware(device: torch.device) -> str:

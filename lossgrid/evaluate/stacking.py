@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from lossgrid.data import Split
 from lossgrid.evaluate.affine import take_first_layer
-from lossgrid.evaluate.fusing import cast_layers, fold_norms, turn_narrow_layers, work_in_place
+from lossgrid.evaluate.fusing import fold_norms, turn_narrow_layers, work_in_place
 from lossgrid.evaluate.graphs import Graph, Shapes, shapes, state_of
 from lossgrid.evaluate.networks import Forward, Place
 from lossgrid.evaluate.plan import Plan
@@ -79,8 +79,6 @@ class StackedNetwork:
 
     def _stacked(self, traced: Trace, inputs: Any) -> Graph:
         fold_norms(traced.graph)
-        if self._plan.is_low:
-            cast_layers(traced.graph, torch.bfloat16)
         if self._plan.device == "cpu":
             turn_narrow_layers(traced.graph)
         weights, batch = split_by_weights(traced)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +87,7 @@ def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True
     from torch.fx.experimental.proxy_tensor import make_fx
 
     way = {"tracing_mode": "fake", "pre_dispatch": composed, "_allow_non_fake_inputs": True}
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         recorded = make_fx(function, **way)(*tensors)  # type: ignore[arg-type]
     recorded.graph.set_codegen(fx.graph.CodeGen())
     _check(recorded.graph)
@@ -124,6 +126,17 @@ def is_random(node: fx.Node) -> bool:
         isinstance(node.target, OpOverload)
         and torch.Tag.nondeterministic_seeded in node.target.tags
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch logs the very errors that it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _check(graph: fx.Graph) -> None:

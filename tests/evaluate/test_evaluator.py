@@ -115,10 +115,13 @@ def test_values_are_those_of_the_definition(network: str, points: int) -> None:
         np.testing.assert_allclose(found[point], wanted, rtol=1e-12)
 
 
-@pytest.mark.parametrize("network", ["plain", "fused"])
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_lanes_do_not_change_a_bit(precision: str, network: str) -> None:
-    plan = replace(PLAN, precision=precision, batch_size=4, network=network)
+@pytest.mark.parametrize(
+    ("network", "width", "precision"),
+    [(*form, precision) for form in FORMS for precision in ("float32", "float64")]
+    + [("plain", 1, "bfloat16"), ("fused", 1, "bfloat16")],
+)
+def test_lanes_do_not_change_a_bit(network: str, width: int, precision: str) -> None:
+    plan = Plan("cpu", "any", torch.__version__, precision, 4, network, width)  # type: ignore[arg-type]
     points = np.arange(20)
     alone = evaluator(plan=plan)(points)
     for lanes in (2, 3):
@@ -157,6 +160,19 @@ def hooked() -> nn.Module:
 def test_a_model_with_hooks_runs_in_one_lane() -> None:
     assert evaluator(hooked, lanes=3)._pool is None
     assert evaluator(lanes=3)._pool is not None
+
+
+class Overwrites(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(0.5))
+
+
+def test_a_model_can_not_write_into_the_data() -> None:
+    posed = problem(lambda: Overwrites().eval())
+    given = posed.splits["train"].inputs.clone()
+    found = GridEvaluator(posed, plane_of(trained()), GRID, PLAN, CPU)
+    assert found(np.array([3])).tobytes() == found(np.array([3])).tobytes()
+    assert torch.equal(posed.splits["train"].inputs, given)
 
 
 class Moody(Network):
@@ -219,13 +235,13 @@ def norm_network(scale: float) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("network", ["plain", "fused"])
+@pytest.mark.parametrize(("network", "width"), FORMS)
 @pytest.mark.parametrize("build", [relu_network, norm_network])
 def test_filter_normalized_surfaces_do_not_see_the_scale(
-    build: Callable[[float], nn.Module], network: str
+    build: Callable[[float], nn.Module], network: str, width: int
 ) -> None:
     """Li et al., section 4: what the method exists for."""
-    plan = replace(PLAN, network=network)
+    plan = replace(PLAN, network=network, points_per_pass=width)
 
     def surface(scale: float, how: str) -> np.ndarray:
         return evaluator(lambda: build(scale), plan, how=how)(np.arange(20))[:, 0]
@@ -241,15 +257,15 @@ def dense() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
 
 
-@pytest.mark.parametrize("network", ["plain", "fused"])
-def test_no_thread_changes_a_bit(network: str) -> None:
+@pytest.mark.parametrize(("network", "width"), FORMS)
+def test_no_thread_changes_a_bit(network: str, width: int) -> None:
     """Rank 0 computes on a thread of its own, lanes on others, other ranks on the main thread."""
     generator = torch.Generator().manual_seed(4)
     split = Split(
         torch.randn(50, 64, generator=generator), torch.randn(50, 10, generator=generator)
     )
     posed = Problem(dense, {"train": split}, mse, {"loss": mse})
-    plan = replace(PLAN, precision="float32", batch_size=7, network=network)
+    plan = replace(PLAN, precision="float32", batch_size=7, network=network, points_per_pass=width)
     points = np.arange(20)
 
     device = own_device(plan.device, 0, 1, share=False)

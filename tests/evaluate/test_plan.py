@@ -1,34 +1,70 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.evaluate.plan import Plan, choose_plan
 from lossgrid.job import EvaluationSpec
+from lossgrid.models import digits_cnn, resnet20
 from lossgrid.problem import Problem
 from tests.evaluate.test_evaluator import PLAN, problem
 
 CPU = torch.device("cpu")
 
 
-def images(*shape: int) -> Problem:
-    return problem(train=Split(torch.zeros(2, *shape), torch.zeros(2)))
+def of(build: Callable[[], nn.Module], samples: int, *shape: int) -> Problem:
+    return problem(build, train=Split(torch.zeros(samples, *shape), torch.zeros(samples)))
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
+
+
+def large() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 5000)).eval()
+
+
+def trained_resnet() -> nn.Module:
+    return resnet20().eval()
+
+
+class Decides(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
 
 
 @pytest.mark.parametrize(
-    ("shape", "batch_size"), [((3, 32, 32), 50), ((64,), 128), ((3, 224, 224), 16)]
+    ("build", "samples", "shape", "batch_size", "points"),
+    [
+        (trained_resnet, 5000, (3, 32, 32), 50, 1),
+        (trained_resnet, 5010, (3, 32, 32), 50, 1),
+        (digits_cnn, 1437, (1, 8, 8), 479, 1),
+        (small, 1797, (64,), 450, 14),
+        (small, 20, (64,), 20, 64),
+        (large, 1797, (64,), 150, 1),
+        (Decides, 10, (3, 224, 224), 10, 1),
+    ],
 )
-def test_batches_by_rule(shape: tuple[int, ...], batch_size: int) -> None:
-    plan = choose_plan(EvaluationSpec(device="cpu"), images(*shape), CPU)
-    assert plan.batch_size == batch_size
+def test_passes_by_rule(
+    build: Callable[[], nn.Module],
+    samples: int,
+    shape: tuple[int, ...],
+    batch_size: int,
+    points: int,
+) -> None:
+    plan = choose_plan(EvaluationSpec(device="cpu"), of(build, samples, *shape), CPU)
+    assert (plan.batch_size, plan.points_per_pass) == (batch_size, points)
 
 
 def test_the_job_has_the_last_word() -> None:
     spec = EvaluationSpec(device="cpu", precision="float64", batch_size=7)
-    plan = choose_plan(spec, images(5), CPU)
+    plan = choose_plan(spec, of(small, 9, 64), CPU)
     assert (plan.batch_size, plan.dtype, plan.device) == (7, torch.float64, "cpu")
 
 
@@ -73,4 +109,4 @@ def test_ranks_take_the_gpus_of_their_node_in_turn(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"4 ranks .* share 2 GPU.*runtime\.share_gpus"):
         own_device("cuda", 1, 4, share=False)
     assert lanes(second, cores=8) == 1
-    assert choose_plan(EvaluationSpec(), images(5), second).hardware == "NVIDIA H200"
+    assert choose_plan(EvaluationSpec(), of(small, 9, 64), second).hardware == "NVIDIA H200"
