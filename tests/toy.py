@@ -48,7 +48,8 @@ def endless(outputs, targets):
     """Quick for the first points (and theta, and the trial), then an hour long."""
     import time
     endless.calls += 1
-    time.sleep(3600 if endless.calls > 20 else 0)
+    time.sleep(3600 if endless.calls > 60 else 0)
+    float(outputs[0, 0])  # so one point a pass
     return outputs.square().mean(dim=1)
 
 
@@ -58,6 +59,7 @@ endless.calls = 0
 def slow(outputs, targets):
     import time
     time.sleep(0.02)
+    float(outputs[0, 0])  # so one point a pass
     return outputs.square().mean(dim=1)
 '''
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,10 @@ FLIPS = 0.02
 
 Values = list[NDArray[np.float64]]
 """Of the samples of each split's first batch: shapes (places, metrics, samples)."""
+
+
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Found and true values, one a sample."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,19 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
     for form in fast:
         try:
             evaluator = evaluator_of(_exact(form))
-            _compare(evaluator, truth)
+            pairs = _pairs(evaluator, truth)
+            _compare(pairs, TOLERANCE[evaluator.plan.precision])
+            _check_order(evaluator, list(truth))
             if form != _exact(form):
                 evaluator = evaluator_of(form)
-            return Checked(form, evaluator, _error(evaluator, truth), tuple(objections))
+                pairs = _pairs(evaluator, truth)
+            return Checked(form, evaluator, _error(pairs), tuple(objections))
         except Exception as error:
             said = str(error) if isinstance(error, _RefusedError) else summary(error)
             objections.append(f"{form.form}: {said}")
     evaluator = plain if plainest == _exact(plainest) else evaluator_of(plainest)
-    return Checked(plainest, evaluator, _error(evaluator, truth), tuple(objections))
+    apart = 0.0 if evaluator is plain else _error(_pairs(evaluator, truth))
+    return Checked(plainest, evaluator, apart, tuple(objections))
 
 
 def _forms(plan: Plan) -> list[Plan]:
@@ -101,10 +109,9 @@ def _truth(plain: GridEvaluator, places: list[Place]) -> dict[Place, Values]:
     return known
 
 
-def _compare(evaluator: GridEvaluator, truth: Mapping[Place, Values]) -> None:
-    """Refuse an evaluator that differs by more than rounding, or by the order of points."""
-    tolerance = TOLERANCE[evaluator.plan.precision]
-    for found, true in _pairs(evaluator, truth):
+def _compare(pairs: list[Pair], tolerance: float) -> None:
+    """Refuse values that differ by more than rounding."""
+    for found, true in pairs:
         with np.errstate(invalid="ignore"):
             close = np.abs(found - true) <= tolerance * np.abs(true).max()
         same = close | (found == true) | (np.isnan(found) & np.isnan(true))
@@ -112,7 +119,6 @@ def _compare(evaluator: GridEvaluator, truth: Mapping[Place, Values]) -> None:
             raise _RefusedError(
                 f"{(~same).sum()} of {true.size} samples differ from the plain network's"
             )
-    _check_order(evaluator, list(truth))
 
 
 def _check_order(evaluator: GridEvaluator, places: list[Place]) -> None:
@@ -129,20 +135,20 @@ def _check_order(evaluator: GridEvaluator, places: list[Place]) -> None:
                 raise _RefusedError("a point's bits depend on the points beside it")
 
 
-def _error(evaluator: GridEvaluator, truth: Mapping[Place, Values]) -> float:
+def _error(pairs: list[Pair]) -> float:
     """See `Checked`; places where either has values that are not finite don't count."""
     found = 0.0
-    for ours, true in _pairs(evaluator, truth):
+    for ours, true in pairs:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             error = abs(ours.mean() - true.mean()) / np.abs(true).mean()
         found = max(found, float(error)) if np.isfinite(error) else found
     return found
 
 
-def _pairs(
-    evaluator: GridEvaluator, truth: Mapping[Place, Values]
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Found and true values, one a sample, for each place, split and metric."""
+def _pairs(evaluator: GridEvaluator, truth: Mapping[Place, Values]) -> list[Pair]:
+    """For each place, split and metric."""
+    pairs: list[Pair] = []
     for place, known in truth.items():
         for found, true in zip(evaluator.first_batch([place]), known, strict=True):
-            yield from zip(found[0], true[0], strict=True)
+            pairs += zip(found[0], true[0], strict=True)
+    return pairs
