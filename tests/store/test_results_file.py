@@ -21,7 +21,7 @@ from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
-from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete
+from lossgrid.store.writer import CoordinatorSink, PointWriter, Selection, mark_complete
 
 COLUMNS = ("train_loss", "test_accuracy")
 ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -265,6 +265,36 @@ def test_a_failure_never_replaces_a_value(path: Path) -> None:
     found = read_results(path)
     assert found.status.ravel()[[3, 7, 8, 9]].tolist() == [DONE, FAILED, DONE, DONE]
     assert found.values["train_loss"].ravel()[[3, 8]].tolist() == [103, 108]
+
+
+def test_a_failure_alone_at_a_point_that_is_done(path: Path) -> None:
+    fail_or_store(path, result([8]))
+    fail_or_store(path, result([8], FAILED))
+    found = read_results(path)
+    assert found.status.ravel()[8] == DONE
+    assert found.values["train_loss"].ravel()[8] == 108
+    assert found.errors() == {}
+
+
+def test_a_value_between_the_steps_of_a_failure_stays(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranks at one point: whatever their order, what is done has its values."""
+    with PointWriter(path, COLUMNS) as fails, PointWriter(path, COLUMNS) as succeeds:
+        read = fails._get
+
+        def read_then_overtaken(name: str, select: Selection) -> np.ndarray:
+            found = read(name, select)
+            if name == "lossgrid/status":
+                succeeds.write([result([8])])
+            return found
+
+        monkeypatch.setattr(fails, "_get", read_then_overtaken)
+        fails.write([result([8], FAILED)])
+        values = read_results(path).values
+        assert [values[name].ravel()[8] for name in COLUMNS] == [108, -8]
+        succeeds.write([result([8])])
+    assert read_results(path).status.ravel()[8] == DONE
 
 
 def test_the_latest_message_of_a_point_counts(path: Path) -> None:
