@@ -140,7 +140,7 @@ def read_results(path: Path) -> Results:
     """
     with opened(path) as file:
         texts = _texts(file[layout.SCIENCE])
-        return Results(
+        results = Results(
             path=path,
             alpha=file[layout.ALPHA][...],
             beta=file[layout.BETA][...] if layout.BETA in file else None,
@@ -149,6 +149,21 @@ def read_results(path: Path) -> Results:
             fingerprint=dict(json.loads(texts["fingerprint"])),
             attributes=texts,
         )
+        _check_shapes(file, results)
+        return results
+
+
+def _check_shapes(file: Any, results: Results) -> None:
+    """Everything must be there for every point."""
+    expected = {
+        **dict.fromkeys(map(layout.value_dataset, results.values), results.shape),
+        **dict.fromkeys([layout.STATUS, *layout.POINT_RECORDS], results.shape),
+        layout.ERRORS: (layout.ERROR_ROWS,),
+    }
+    for name, shape in expected.items():
+        found = getattr(file[name], "shape", None)  # a group has none
+        if found != shape:
+            raise ValueError(f"{name} is of shape {found}, not {shape}")
 
 
 @contextmanager

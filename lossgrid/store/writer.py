@@ -274,12 +274,17 @@ def storing(path: Path) -> Iterator[None]:
     """Tell in one sentence why a results file does not take what is written.
 
     Raises:
-        UserError: the disk is full or broken, or the file is not to be written.
+        UserError: the disk is full or broken, or the file is damaged or not to be written.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{path}: the results file has been removed; run the job again") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: is damaged: {reason(error)}; restore it from a copy, or start anew with "
+            "--overwrite"
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
         raise UserError(
             f"{path}: results can't be stored: {reason(error)}; what is stored is safe: mend "

@@ -384,6 +384,39 @@ def test_a_garbled_fingerprint_is_refused(text: str, path: Path) -> None:
         read_results(path)
 
 
+DATASETS = [
+    "VTKHDF/PointData/train_loss",
+    "lossgrid/status",
+    "lossgrid/points/seconds",
+    "lossgrid/errors",
+]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_dataset_of_another_shape_is_refused(name: str, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = np.zeros((5, 6))
+    with pytest.raises(UserError, match=rf"damaged.*{name} is of shape \(5, 6\)"):
+        read_results(path)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file.create_group(name)
+    with pytest.raises(UserError, match=f"damaged.*{name} is of shape None"):
+        read_results(path)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_file_that_lacks_a_dataset_is_refused(name: str, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file[name]
+    with pytest.raises(UserError, match=f"is damaged.*{Path(name).name}.*--overwrite"):
+        PointWriter(path, COLUMNS)
+    if "PointData" not in name:  # which columns there should be, only the job knows
+        with pytest.raises(UserError, match=f"damaged.*{Path(name).name}.*--overwrite"):
+            read_results(path)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such results file"):
         read_results(tmp_path / "gone.vtkhdf")
