@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import DONE, FAILED, Result
+from lossgrid.engine.messages import DONE, FAILED, PENDING, Result
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import fsync, reason
+from lossgrid.store.results import Results, bands
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -305,6 +306,31 @@ def mark_complete(path: Path) -> None:
         with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
             file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
         fsync(path)
+
+
+def reset_lost(results: Results) -> None:
+    """After a power loss, make every point pending again whose values the disk may not have.
+
+    Values are written before their status, but the disk may have taken the status alone, over the
+    NaN of a point that was never computed. A point whose value is a true NaN is computed again to
+    the same end.
+
+    Raises:
+        UserError: the disk does not take it, or the file is damaged.
+    """
+    import h5py
+
+    with storing(results.path):
+        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
+            values = [file[layout.value_dataset(column)] for column in results.values]
+            for rows in bands(results.shape):
+                status = file[layout.STATUS][rows]
+                lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
+                lost &= status != FAILED  # which claims no value
+                if lost.any():
+                    file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))
+                    file[layout.STATUS][rows] = np.where(lost, PENDING, status)
+        fsync(results.path)
 
 
 def parallel_hdf5() -> bool:

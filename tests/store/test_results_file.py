@@ -21,7 +21,7 @@ from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
-from lossgrid.store.writer import CoordinatorSink, PointWriter, Selection, mark_complete
+from lossgrid.store.writer import CoordinatorSink, PointWriter, Selection, mark_complete, reset_lost
 
 COLUMNS = ("train_loss", "test_accuracy")
 ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -327,6 +327,28 @@ def test_complete_is_said_in_the_file(path: Path) -> None:
     mark_complete(path)
     with h5py.File(path) as file:
         assert file["lossgrid"].attrs["complete"] == 1
+
+
+@pytest.mark.parametrize("beta", [np.arange(30.0), None])
+def test_after_a_power_loss_points_without_values_are_pending(
+    beta: np.ndarray | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossgrid.store.results.SLICE", 80)  # several bands
+    path = tmp_path / "r.vtkhdf"
+    create(path, contents(np.arange(50.0), beta))
+    fail_or_store(path, result(list(range(10, 50))), result([5, 6], FAILED))
+    mark_complete(path)
+    with h5py.File(path, "r+") as file:
+        for name, point in zip(COLUMNS, [11, 47], strict=True):
+            flat = file[f"VTKHDF/PointData/{name}"][...].ravel()
+            flat[point] = np.nan
+            file[f"VTKHDF/PointData/{name}"][...] = flat.reshape(file["lossgrid/status"].shape)
+    reset_lost(read_results(path))
+    status = read_results(path).status.ravel()
+    assert np.flatnonzero(status == FAILED).tolist() == [5, 6]
+    assert np.flatnonzero(status == DONE).tolist() == [10, *range(12, 47), 48, 49]
+    with h5py.File(path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0
 
 
 def test_a_kill_during_creation_leaves_the_old_file(path: Path) -> None:
