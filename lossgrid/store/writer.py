@@ -295,7 +295,7 @@ def storing(path: Path) -> Iterator[None]:
 
 def _cut(message: str) -> bytes:
     width = layout.ERROR_RECORD["message"].itemsize
-    return message.encode()[:width].decode(errors="ignore").encode()
+    return message.encode(errors="replace")[:width].decode(errors="ignore").encode()
 
 
 def mark_complete(path: Path) -> None:

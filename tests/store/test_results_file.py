@@ -323,6 +323,11 @@ def test_a_long_message_is_cut_between_letters(path: Path) -> None:
     assert read_results(path).errors() == {0: "é" * 120}
 
 
+def test_a_message_that_is_no_unicode(path: Path) -> None:
+    fail_or_store(path, result([0], FAILED)._replace(errors=[(0, "bad \udcff name")]))
+    assert read_results(path).errors() == {0: "bad ? name"}
+
+
 def test_complete_is_said_in_the_file(path: Path) -> None:
     mark_complete(path)
     with h5py.File(path) as file:
