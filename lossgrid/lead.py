@@ -135,7 +135,7 @@ class Lead:
         self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
         view = ProgressView(results.points, done, self._console)
         try:
-            with view, writer:
+            with view:
                 return coordinate(
                     world,
                     prepared.evaluator,

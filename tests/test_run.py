@@ -397,6 +397,33 @@ def test_kill_9_loses_no_stored_point(flavour: Flavour, victim: int, tmp_path: P
         assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
 
 
+def test_a_rank_whose_disk_fails_at_the_end(parallel_flavour: Flavour, tmp_path: Path) -> None:
+    """All ranks hear of it before the file is said to be complete."""
+    job = toy_job(tmp_path)
+    script = tmp_path / "failing.py"
+    script.write_text(
+        "import errno\n"
+        "from lossgrid.store import writer\n"
+        "def fsync(path):\n"
+        "    from mpi4py import MPI\n"
+        "    if MPI.COMM_WORLD.rank == 1:\n"
+        "        raise OSError(errno.EIO, 'Input/output error')\n"
+        "writer.fsync = fsync\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    done = mpirun(parallel_flavour, 2, [script, "run", job], timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("lossgrid: ") == 1
+    assert "lossgrid: rank 1 on " in done.stderr
+    assert "can't be stored: Input/output error" in done.stderr
+    assert "complete" not in done.stderr
+    found = results(tmp_path)
+    with h5py.File(found.path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0
+    assert mpirun(parallel_flavour, 2, ["-m", "lossgrid", "run", job]).returncode == COMPLETE
+
+
 def test_another_run_of_the_same_job_is_refused_while_one_is_at_work(tmp_path: Path) -> None:
     job = toy_job(tmp_path, loss="toy.py:endless", metrics=["loss"])
     command = [sys.executable, "-m", "lossgrid", "run", str(job)]
