@@ -20,10 +20,12 @@ from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
 from lossgrid.prepare import Prepared, prepare
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
+from lossgrid.streams import unfailing
 
 T = TypeVar("T")
 
 
+@unfailing()
 def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> int:
     """Take this rank's part in a job.
 
@@ -51,15 +53,20 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
     except (UserError, RunFailedError):
         raise
     except DesertedError as error:
-        print(f"lossgrid: {error}", file=sys.stderr, flush=True)
-        world.abort(2 if isinstance(error.__cause__, UserError) else 1)
+        try:
+            print(f"lossgrid: {error}", file=sys.stderr, flush=True)
+        finally:  # also when interrupted
+            world.abort(2 if isinstance(error.__cause__, UserError) else 1)
     except KeyboardInterrupt:  # the second SIGINT: at once, whatever is under way
         world.abort(UNFINISHED)
     except BaseException:
-        traceback.print_exc()
-        print(f"lossgrid: rank {world.rank} on {world.host} failed", file=sys.stderr, flush=True)
-        if world.size > 1:
-            world.abort(1)
+        try:
+            traceback.print_exc()
+            rank = f"rank {world.rank} on {world.host}"
+            print(f"lossgrid: {rank} failed", file=sys.stderr, flush=True)
+        finally:
+            if world.size > 1:
+                world.abort(1)
         raise
 
 
