@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ class Sentences(click.Group):
         except (UserError, RunFailedError) as error:
             if ctx.params["debug"]:
                 raise
-            click.echo(f"lossgrid: {error}", err=True)
+            with suppress(OSError):  # the exit status is right though nobody can read the sentence
+                click.echo(f"lossgrid: {error}", err=True)
             ctx.exit(1 if isinstance(error, RunFailedError) else 2)
 
 

@@ -30,7 +30,7 @@ from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, check_replaceable, read_results
-from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete
+from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete, reset_lost
 
 COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
 """Exit statuses; 75 (EX_TEMPFAIL) means: run the same command again."""
@@ -89,12 +89,13 @@ class Lead:
             )
         self._lock = self._stack.enter_context(RunLock(job.output, self._say))
         self._log = RunLog(job.output)
-        if prepare_checkpoint(job):
-            self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         if overwrite:
             check_replaceable(job.output)
         elif job.output.exists():
             self._results = read_results(job.output)
+            self._see_to_power_loss(self._results)
+        if prepare_checkpoint(job):
+            self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         return job, None if self._results is None else Plan.from_json(self._results.plan)
 
     def decide(self, prepared: Prepared, reports: Sequence[Report]) -> Order:
@@ -113,10 +114,11 @@ class Lead:
         made_of = {**prepared.fingerprint, **self._measure_theta(prepared)}
         if self._results is None:
             create(self._job.output, self._contents(prepared, made_of))
+            self._lock.forget_power_loss()
             self._results = read_results(self._job.output)
         else:
             self._refuse_another(self._results, made_of)
-        self._pending = self._results.unfinished(self._lock.power_lost)
+        self._pending = self._results.unfinished()
         self._error_rows = self._results.error_rows()
         self._announce(parallel)
         return Order(len(self._pending) > 0, parallel)
@@ -135,7 +137,7 @@ class Lead:
         self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
         view = ProgressView(results.points, done, self._console)
         try:
-            with view, writer:
+            with view:
                 return coordinate(
                     world,
                     prepared.evaluator,
@@ -189,6 +191,12 @@ class Lead:
             self._say(f"          not finite: {counts}, of {results.points} values each")
         self._draw(results)
         return COMPLETE
+
+    def _see_to_power_loss(self, results: Results) -> None:
+        """Before all else: however this run ends, the next one need not know of the power loss."""
+        if self._lock.power_lost:
+            reset_lost(results)
+            self._lock.forget_power_loss()
 
     def _compare(self, reports: Sequence[Report]) -> None:
         """All ranks must compute the same thing, and by the same arithmetic unless allowed."""

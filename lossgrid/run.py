@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +20,12 @@ from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
 from lossgrid.prepare import Prepared, prepare
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
+from lossgrid.streams import unfailing
 
 T = TypeVar("T")
 
 
+@unfailing()
 def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> int:
     """Take this rank's part in a job.
 
@@ -51,15 +53,20 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
     except (UserError, RunFailedError):
         raise
     except DesertedError as error:
-        print(f"lossgrid: {error}", file=sys.stderr, flush=True)
-        world.abort(2 if isinstance(error.__cause__, UserError) else 1)
+        try:
+            print(f"lossgrid: {error}", file=sys.stderr, flush=True)
+        finally:  # also when interrupted
+            world.abort(2 if isinstance(error.__cause__, UserError) else 1)
     except KeyboardInterrupt:  # the second SIGINT: at once, whatever is under way
         world.abort(UNFINISHED)
     except BaseException:
-        traceback.print_exc()
-        print(f"lossgrid: rank {world.rank} on {world.host} failed", file=sys.stderr, flush=True)
-        if world.size > 1:
-            world.abort(1)
+        try:
+            traceback.print_exc()
+            rank = f"rank {world.rank} on {world.host}"
+            print(f"lossgrid: {rank} failed", file=sys.stderr, flush=True)
+        finally:
+            if world.size > 1:
+                world.abort(1)
         raise
 
 
@@ -95,10 +102,10 @@ def _compute(
     if order.parallel:  # a rank that failed to open the file would leave the others waiting
         each(world, lambda: check_writable(job.output), lambda _: None)
     writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
-    if lead is None:
-        with writer or nullcontext():
+    with _closed_together(world, writer):
+        if lead is None:
             work(world, prepared.evaluator, writer, stopping)
-    return led(world, lambda: _of(lead).compute(prepared, _of(writer)))
+        return led(world, lambda: _of(lead).compute(prepared, _of(writer)))
 
 
 def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWriter | None:
@@ -107,6 +114,19 @@ def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWr
         return None
     comm = world.comm if order.parallel else None
     return PointWriter(job.output, prepared.evaluator.columns, job.runtime.sync_seconds, comm)
+
+
+@contextmanager
+def _closed_together(world: World, writer: PointWriter | None) -> Iterator[None]:
+    """At the end close the file on every rank; rank 0 goes on only if all of it is on the disk."""
+    close = writer.close if writer is not None else lambda: None
+    try:
+        yield
+    except Exception:  # an interrupted process waits for nobody
+        with suppress(UserError):  # what came first is the one to mend
+            close()
+        raise
+    each(world, close, lambda _: None)
 
 
 def _of(what: T | None) -> T:

@@ -18,6 +18,7 @@ import pytest
 
 from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.engine.signals import StopRequest
+from lossgrid.errors import UserError
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
@@ -188,15 +189,92 @@ def test_a_power_loss_between_status_and_values(boot: str | None, tmp_path: Path
     whole = stacked(results(tmp_path))
     with h5py.File(tmp_path / "out" / "toy.vtkhdf", "r+") as file:
         file["VTKHDF/PointData/train_accuracy"][2, 3] = np.nan
-    left = tmp_path / "out" / "toy.vtkhdf.lock"
-    with RunLock(tmp_path / "out" / "toy.vtkhdf"):
-        signature = json.loads(left.read_text())
-    left.write_text(json.dumps(signature | ({"boot": boot} if boot else {})))
+    leave_lock(tmp_path, **({"boot": boot} if boot else {}))
     assert run(job) == COMPLETE
     with h5py.File(tmp_path / "out" / "toy.vtkhdf") as file:
         attempts = file["lossgrid/points/attempt"][...]
     assert (attempts == 1).sum() == (34 if boot else 35)
     assert (stacked(results(tmp_path)) == whole) == bool(boot)
+
+
+def leave_lock(folder: Path, **changes: str) -> None:
+    """What a run leaves that does not end by itself."""
+    output = folder / "out" / "toy.vtkhdf"
+    left = folder / "out" / "toy.vtkhdf.lock"
+    with RunLock(output):
+        signature = json.loads(left.read_text())
+    left.write_text(json.dumps(signature | changes))
+
+
+def lose_power(folder: Path, row: int, column: int) -> None:
+    """The disk has a point's status, but not its value."""
+    with h5py.File(folder / "out" / "toy.vtkhdf", "r+") as file:
+        assert file["lossgrid/status"][row, column] == DONE
+        file["VTKHDF/PointData/train_loss"][row, column] = np.nan
+    leave_lock(folder, boot="an earlier one")
+
+
+def test_a_power_loss_is_remembered_until_its_points_are_pending(tmp_path: Path) -> None:
+    """However the next run ends."""
+    job = toy_job(tmp_path)
+    run(job)
+    whole = stacked(results(tmp_path))
+    lose_power(tmp_path, 2, 3)
+    with pytest.raises(UserError, match="damaged"), without(tmp_path, "lossgrid/status"):
+        run(job)  # ends before it can see to the file
+    with pytest.raises(UserError, match="results of another job"):
+        run(job, ["data.train.kwargs={samples: 12}"])
+    found = results(tmp_path)
+    assert found.count(PENDING) == 1
+    assert found.status[2, 3] == PENDING
+    with h5py.File(found.path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0
+    assert not (tmp_path / "out" / "toy.vtkhdf.lock").exists()
+    assert run(job) == COMPLETE
+    assert stacked(results(tmp_path)) == whole
+
+
+@contextmanager
+def without(folder: Path, dataset: str) -> Iterator[None]:
+    with h5py.File(folder / "out" / "toy.vtkhdf", "r+") as file:
+        file.move(dataset, "aside")
+    try:
+        yield
+    finally:
+        with h5py.File(folder / "out" / "toy.vtkhdf", "r+") as file:
+            file.move("aside", dataset)
+
+
+def test_a_refused_overwrite_forgets_no_power_loss(tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    run(job)
+    whole = stacked(results(tmp_path))
+    lose_power(tmp_path, 2, 3)
+    with pytest.raises(UserError, match=r"model\.expect"):
+        run(job, ["model.expect={train_loss: 77}"], overwrite=True)
+    assert run(job) == COMPLETE
+    assert stacked(results(tmp_path)) == whole
+    lose_power(tmp_path, 2, 3)
+    assert run(job, overwrite=True) == COMPLETE
+    assert not (tmp_path / "out" / "toy.vtkhdf.lock").exists()
+
+
+def test_a_point_that_a_power_loss_has_spoilt_may_fail(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    run(job)
+    whole = stacked(results(tmp_path))
+    (tmp_path / "broken").touch()
+    assert run(job, overwrite=True) == SOME_FAILED
+    point = int(np.flatnonzero(results(tmp_path).status == FAILED)[0])
+    (tmp_path / "broken").unlink()
+    assert run(job) == COMPLETE
+    lose_power(tmp_path, *divmod(point, 7))
+    (tmp_path / "broken").touch()
+    assert run(job) == SOME_FAILED
+    assert set(results(tmp_path).errors()) == {point}
+    (tmp_path / "broken").unlink()
+    assert run(job) == COMPLETE
+    assert stacked(results(tmp_path)) == whole
 
 
 def test_nan_and_infinity_are_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,6 +395,33 @@ def test_kill_9_loses_no_stored_point(flavour: Flavour, victim: int, tmp_path: P
     assert stacked(found) == stacked(results(tmp_path / "fresh"))
     with h5py.File(found.path) as file:  # nothing that was stored was computed again
         assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
+
+
+def test_a_rank_whose_disk_fails_at_the_end(parallel_flavour: Flavour, tmp_path: Path) -> None:
+    """All ranks hear of it before the file is said to be complete."""
+    job = toy_job(tmp_path)
+    script = tmp_path / "failing.py"
+    script.write_text(
+        "import errno\n"
+        "from lossgrid.store import writer\n"
+        "def fsync(path):\n"
+        "    from mpi4py import MPI\n"
+        "    if MPI.COMM_WORLD.rank == 1:\n"
+        "        raise OSError(errno.EIO, 'Input/output error')\n"
+        "writer.fsync = fsync\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    done = mpirun(parallel_flavour, 2, [script, "run", job], timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("lossgrid: ") == 1
+    assert "lossgrid: rank 1 on " in done.stderr
+    assert "can't be stored: Input/output error" in done.stderr
+    assert "complete" not in done.stderr
+    found = results(tmp_path)
+    with h5py.File(found.path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0
+    assert mpirun(parallel_flavour, 2, ["-m", "lossgrid", "run", job]).returncode == COMPLETE
 
 
 def test_another_run_of_the_same_job_is_refused_while_one_is_at_work(tmp_path: Path) -> None:

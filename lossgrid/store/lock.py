@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from lossgrid.errors import UserError
-from lossgrid.store.disk import reason
+from lossgrid.store.disk import fsync, reason
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
@@ -23,6 +23,9 @@ PATIENCE_SECONDS = 15.0
 """How long to wait for the rank of a killed run that has not yet died."""
 SETTLING_SECONDS = 0.5
 """How long two that sign at the same moment take to see each other, where there are no locks."""
+
+LONG_AGO = 0.0
+"""The last sign of life of a run that has ended but leaves its lock as evidence."""
 
 
 class RunLock:
@@ -34,9 +37,9 @@ class RunLock:
     stopped is waited for until it is stale, since its run may just have been killed.
 
     Attributes:
-        power_lost: the run before this one did not end by itself, and perhaps not by a kill either,
-            so that the disk may lack what it had written; also if that is true of the run before
-            it, and so on.
+        power_lost: a run before this one did not end by itself, and perhaps not by a kill either,
+            so that the disk may lack what it had written. The file of the lock is the evidence: it
+            stays, also after a run that ends by itself, until `forget_power_loss`.
 
     Args:
         output: the results file; its folder must be writable.
@@ -83,16 +86,24 @@ class RunLock:
     ) -> None:
         self._ended.set()
         self._heart.join()
-        self._path.unlink(missing_ok=True)  # while it is still ours
+        if self.power_lost:
+            with suppress(OSError):  # what it held before says the same
+                self._sign(LONG_AGO)
+        else:
+            self._path.unlink(missing_ok=True)  # while it is still ours
         os.close(self._handle)
 
-    def _sign(self) -> None:
+    def forget_power_loss(self) -> None:
+        """The results file holds nothing that a power loss has spoilt, and the disk has it so."""
+        self.power_lost = False
+
+    def _sign(self, now: float) -> None:
         signature = {
             **_myself(),
             "boot": _boot(),
             "power_lost": self.power_lost,
             "began": self._began,
-            "time": time.time(),
+            "time": now,
         }
         os.pwrite(self._handle, json.dumps(signature).ljust(512).encode(), 0)
 
@@ -100,7 +111,7 @@ class RunLock:
         """On a thread: a run must seem alive also while it loads or measures for minutes."""
         while not self._ended.wait(BEAT_SECONDS):
             with suppress(OSError):  # a full disk: the operating system's lock still holds
-                self._sign()
+                self._sign(time.time())
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._patience
@@ -146,8 +157,9 @@ class RunLock:
         if not self._is_current() or _lives_elsewhere(holder) or (not locks and is_alive(holder)):
             return False
         self.power_lost = holder is not None and (holder["power_lost"] or holder["boot"] != _boot())
-        self._sign()
+        self._sign(time.time())
         os.fsync(self._handle)
+        fsync(self._path.parent)
         if not locks:
             time.sleep(SETTLING_SECONDS)
             holder = read_holder(self._output)

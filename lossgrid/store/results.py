@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -88,31 +87,15 @@ class Results:
         }
         return {name: count for name, count in counts.items() if count}
 
-    def unfinished(self, power_lost: bool = False) -> PointSet:
-        """The points that are pending or failed.
-
-        Args:
-            power_lost: those with a NaN as well. Values are written before their status, but after
-                a power loss the disk may have the status alone; a true NaN is just computed again.
-        """
-        lost = self._nan_parts() if power_lost else itertools.repeat(np.False_)
-        return PointSet(
-            (part == PENDING) | (part == FAILED) | nan
-            for part, nan in zip(self._parts(layout.STATUS), lost, strict=False)
-        )
-
-    def _nan_parts(self) -> Iterator[NDArray[np.bool_]]:
-        """Whether any value of each point is NaN, in the same parts as the status."""
-        columns = [self._parts(layout.value_dataset(name)) for name in self.values]
-        for parts in zip(*columns, strict=True):
-            yield np.logical_or.reduce([np.isnan(part) for part in parts])
+    def unfinished(self) -> PointSet:
+        """The points that are pending or failed."""
+        return PointSet((part == PENDING) | (part == FAILED) for part in self._parts(layout.STATUS))
 
     def _parts(self, dataset: str) -> Iterator[NDArray[Any]]:
         """A dataset of all points, flat, in parts of a multiple of 8 points but for the last."""
-        rows = max(8, SLICE // math.prod(self.shape[1:]) // 8 * 8)
         with opened(self.path) as file:
-            for row in range(0, self.shape[0], rows):
-                yield file[dataset][row : row + rows].ravel()
+            for rows in bands(self.shape):
+                yield file[dataset][rows].ravel()
 
     def errors(self) -> dict[int, str]:
         """The message of each failed point, by its flat index, as far as they found room."""
@@ -132,6 +115,12 @@ class Results:
             }
 
 
+def bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Consecutive rows of a grid to hold in memory at a time: a multiple of 8 but for the last."""
+    rows = max(8, SLICE // math.prod(shape[1:]) // 8 * 8)
+    return (slice(row, row + rows) for row in range(0, shape[0], rows))
+
+
 def read_results(path: Path) -> Results:
     """Read a results file.
 
@@ -140,7 +129,7 @@ def read_results(path: Path) -> Results:
     """
     with opened(path) as file:
         texts = _texts(file[layout.SCIENCE])
-        return Results(
+        results = Results(
             path=path,
             alpha=file[layout.ALPHA][...],
             beta=file[layout.BETA][...] if layout.BETA in file else None,
@@ -149,6 +138,21 @@ def read_results(path: Path) -> Results:
             fingerprint=dict(json.loads(texts["fingerprint"])),
             attributes=texts,
         )
+        _check_shapes(file, results)
+        return results
+
+
+def _check_shapes(file: Any, results: Results) -> None:
+    """Everything must be there for every point."""
+    expected = {
+        **dict.fromkeys(map(layout.value_dataset, results.values), results.shape),
+        **dict.fromkeys([layout.STATUS, *layout.POINT_RECORDS], results.shape),
+        layout.ERRORS: (layout.ERROR_ROWS,),
+    }
+    for name, shape in expected.items():
+        found = getattr(file[name], "shape", None)  # a group has none
+        if found != shape:
+            raise ValueError(f"{name} is of shape {found}, not {shape}")
 
 
 @contextmanager

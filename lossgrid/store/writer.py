@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import DONE, FAILED, Result
+from lossgrid.engine.messages import DONE, FAILED, PENDING, Result
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import fsync, reason
+from lossgrid.store.results import Results, bands
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -28,8 +29,8 @@ class PointWriter:
 
     Datasets are contiguous and allocated, and HDF5's sieve buffer is off, so that every write is a
     system call at once: what `write` has stored survives the death of this process. Values go
-    first, the status last; a failure never replaces a value. Against power loss the disk is asked
-    to take everything every `sync_seconds`.
+    first, the status last, so that a point which is done has its values; a failure writes none.
+    Against power loss the disk is asked to take everything every `sync_seconds`.
 
     Args:
         path: the results file.
@@ -71,29 +72,38 @@ class PointWriter:
         """Store points: values, records, then status. Results without values are stored already."""
         stored = [result for result in results if result.values is not None]
         if stored:
+            batch = _together(stored)
+            failed = batch.status == FAILED
             with storing(self._path):
-                self._store(stored)
+                self._store_values(batch.only(~failed))
+                self._store_failures(batch.only(failed))
                 self._syncing.soon()
 
-    def _store(self, stored: list[Result]) -> None:
-        points = np.concatenate([result.points for result in stored])
-        status = np.concatenate([result.status for result in stored])
-        values = np.concatenate([result.values for result in stored if result.values is not None])
-        ranks = np.repeat([r.rank for r in stored], [result.points.size for result in stored])
-        seconds = np.concatenate([result.seconds for result in stored])
-        select = Selection(self._shape, points)
-        if FAILED in status:  # another rank may have succeeded meanwhile
-            kept = (status != FAILED) | (self._get(layout.STATUS, select) != DONE)
-            points, status, values = points[kept], status[kept], values[kept]
-            ranks, seconds = ranks[kept], seconds[kept]
-            select = Selection(self._shape, points)
-        for column, name in enumerate(self._columns):
-            self._put(layout.value_dataset(name), select, values[:, column])
-        self._put("lossgrid/points/rank", select, ranks)
-        self._put("lossgrid/points/seconds", select, seconds)
+    def _store_values(self, done: Batch) -> None:
+        """Replaces a failure of another rank at the same point, whenever that came."""
+        if done.points.size:
+            select = Selection(self._shape, done.points)
+            for column, name in enumerate(self._columns):
+                self._put(layout.value_dataset(name), select, done.values[:, column])
+            self._record(done, select)
+
+    def _store_failures(self, failed: Batch) -> None:
+        """Leaves values alone: another rank may be storing them just now, and its own status next.
+
+        Whichever status comes last, a point that is done has its values.
+        """
+        if failed.points.size:
+            status = self._get(layout.STATUS, Selection(self._shape, failed.points))
+            failed = failed.only(status != DONE)
+        if failed.points.size:
+            self._record(failed, Selection(self._shape, failed.points))
+
+    def _record(self, batch: Batch, select: Selection) -> None:
+        self._put("lossgrid/points/rank", select, batch.ranks)
+        self._put("lossgrid/points/seconds", select, batch.seconds)
         attempts = self._get("lossgrid/points/attempt", select)
         self._put("lossgrid/points/attempt", select, np.minimum(attempts, 254) + 1)
-        self._put(layout.STATUS, select, status)
+        self._put(layout.STATUS, select, batch.status)
 
     def _get(self, name: str, select: Selection) -> NDArray[np.uint8]:
         found = np.empty(select.size, np.uint8)
@@ -132,6 +142,27 @@ class PointWriter:
     ) -> None:
         if kind is None or issubclass(kind, Exception):  # an interrupted process waits for nobody
             self.close()
+
+
+class Batch(NamedTuple):
+    """Results of several chunks together: arrays with an entry a point."""
+
+    points: NDArray[np.int64]
+    values: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+    seconds: NDArray[np.float32]
+    status: NDArray[np.uint8]
+
+    def only(self, chosen: NDArray[np.bool_]) -> Batch:
+        """Some of the points."""
+        return Batch._make(array[chosen] for array in self)
+
+
+def _together(results: list[Result]) -> Batch:
+    parts = (
+        (r.points, r.values, np.full_like(r.points, r.rank), r.seconds, r.status) for r in results
+    )
+    return Batch._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
 class Selection:
@@ -244,12 +275,17 @@ def storing(path: Path) -> Iterator[None]:
     """Tell in one sentence why a results file does not take what is written.
 
     Raises:
-        UserError: the disk is full or broken, or the file is not to be written.
+        UserError: the disk is full or broken, or the file is damaged or not to be written.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{path}: the results file has been removed; run the job again") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: is damaged: {reason(error)}; restore it from a copy, or start anew with "
+            "--overwrite"
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
         raise UserError(
             f"{path}: results can't be stored: {reason(error)}; what is stored is safe: mend "
@@ -259,7 +295,7 @@ def storing(path: Path) -> Iterator[None]:
 
 def _cut(message: str) -> bytes:
     width = layout.ERROR_RECORD["message"].itemsize
-    return message.encode()[:width].decode(errors="ignore").encode()
+    return message.encode(errors="replace")[:width].decode(errors="ignore").encode()
 
 
 def mark_complete(path: Path) -> None:
@@ -270,6 +306,31 @@ def mark_complete(path: Path) -> None:
         with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
             file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
         fsync(path)
+
+
+def reset_lost(results: Results) -> None:
+    """After a power loss, make every point pending again whose values the disk may not have.
+
+    Values are written before their status, but the disk may have taken the status alone, over the
+    NaN of a point that was never computed. A point whose value is a true NaN is computed again to
+    the same end.
+
+    Raises:
+        UserError: the disk does not take it, or the file is damaged.
+    """
+    import h5py
+
+    with storing(results.path):
+        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
+            values = [file[layout.value_dataset(column)] for column in results.values]
+            for rows in bands(results.shape):
+                status = file[layout.STATUS][rows]
+                lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
+                lost &= status != FAILED  # which claims no value
+                if lost.any():
+                    file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))
+                    file[layout.STATUS][rows] = np.where(lost, PENDING, status)
+        fsync(results.path)
 
 
 def parallel_hdf5() -> bool:

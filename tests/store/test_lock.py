@@ -93,7 +93,9 @@ def elsewhere(output: Path, age: float, job: str | None = None) -> None:
     now = time.time()
     beat = {"host": "far", "pid": 1, "slurm_job": job, "boot": "far", "power_lost": False}
     beat |= {"began": now - 1000, "time": now - age}
-    lock_file(output).write_text(json.dumps(beat))
+    handle = os.open(lock_file(output), os.O_WRONLY | os.O_CREAT)
+    os.pwrite(handle, json.dumps(beat).ljust(512).encode(), 0)  # as the real one: never torn
+    os.close(handle)
 
 
 def test_a_kill_is_no_power_loss(output: Path) -> None:
@@ -113,10 +115,25 @@ def test_a_holder_from_before_the_machine_started_is(output: Path) -> None:
     with holding(output) as second:  # killed before it could see to the consequences
         os.kill(second.pid, signal.SIGKILL)
         second.wait()
+    for _ in range(2):  # the first of them has ended by itself, but changed nothing
+        with RunLock(output, patience=0.2) as lock_:
+            assert lock_.power_lost
+    assert not is_alive(read_holder(output))
     with RunLock(output, patience=0.2) as lock_:
-        assert lock_.power_lost
-    with RunLock(output, patience=0.2) as lock_:  # the last one has ended by itself
+        lock_.forget_power_loss()
+    assert not lock_file(output).exists()
+    with RunLock(output, patience=0.2) as lock_:
         assert not lock_.power_lost
+
+
+def test_the_evidence_of_a_power_loss_keeps_nobody_off(output: Path) -> None:
+    elsewhere(output, age=STALE_SECONDS + 1)
+    with RunLock(output, patience=0.1):
+        pass
+    ended = json.loads(lock_file(output).read_text())
+    lock_file(output).write_text(json.dumps({**ended, "host": "far"}))
+    with RunLock(output, patience=0.1) as lock_:
+        assert lock_.power_lost
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
-from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete
+from lossgrid.store.writer import CoordinatorSink, PointWriter, Selection, mark_complete, reset_lost
 
 COLUMNS = ("train_loss", "test_accuracy")
 ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -267,6 +267,36 @@ def test_a_failure_never_replaces_a_value(path: Path) -> None:
     assert found.values["train_loss"].ravel()[[3, 8]].tolist() == [103, 108]
 
 
+def test_a_failure_alone_at_a_point_that_is_done(path: Path) -> None:
+    fail_or_store(path, result([8]))
+    fail_or_store(path, result([8], FAILED))
+    found = read_results(path)
+    assert found.status.ravel()[8] == DONE
+    assert found.values["train_loss"].ravel()[8] == 108
+    assert found.errors() == {}
+
+
+def test_a_value_between_the_steps_of_a_failure_stays(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranks at one point: whatever their order, what is done has its values."""
+    with PointWriter(path, COLUMNS) as fails, PointWriter(path, COLUMNS) as succeeds:
+        read = fails._get
+
+        def read_then_overtaken(name: str, select: Selection) -> np.ndarray:
+            found = read(name, select)
+            if name == "lossgrid/status":
+                succeeds.write([result([8])])
+            return found
+
+        monkeypatch.setattr(fails, "_get", read_then_overtaken)
+        fails.write([result([8], FAILED)])
+        values = read_results(path).values
+        assert [values[name].ravel()[8] for name in COLUMNS] == [108, -8]
+        succeeds.write([result([8])])
+    assert read_results(path).status.ravel()[8] == DONE
+
+
 def test_the_latest_message_of_a_point_counts(path: Path) -> None:
     fail_or_store(path, result([8], FAILED))
     fail_or_store(path, result([8], FAILED)._replace(errors=[(8, "again")]))
@@ -293,10 +323,37 @@ def test_a_long_message_is_cut_between_letters(path: Path) -> None:
     assert read_results(path).errors() == {0: "é" * 120}
 
 
+def test_a_message_that_is_no_unicode(path: Path) -> None:
+    fail_or_store(path, result([0], FAILED)._replace(errors=[(0, "bad \udcff name")]))
+    assert read_results(path).errors() == {0: "bad ? name"}
+
+
 def test_complete_is_said_in_the_file(path: Path) -> None:
     mark_complete(path)
     with h5py.File(path) as file:
         assert file["lossgrid"].attrs["complete"] == 1
+
+
+@pytest.mark.parametrize("beta", [np.arange(30.0), None])
+def test_after_a_power_loss_points_without_values_are_pending(
+    beta: np.ndarray | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossgrid.store.results.SLICE", 80)  # several bands
+    path = tmp_path / "r.vtkhdf"
+    create(path, contents(np.arange(50.0), beta))
+    fail_or_store(path, result(list(range(10, 50))), result([5, 6], FAILED))
+    mark_complete(path)
+    with h5py.File(path, "r+") as file:
+        for name, point in zip(COLUMNS, [11, 47], strict=True):
+            flat = file[f"VTKHDF/PointData/{name}"][...].ravel()
+            flat[point] = np.nan
+            file[f"VTKHDF/PointData/{name}"][...] = flat.reshape(file["lossgrid/status"].shape)
+    reset_lost(read_results(path))
+    status = read_results(path).status.ravel()
+    assert np.flatnonzero(status == FAILED).tolist() == [5, 6]
+    assert np.flatnonzero(status == DONE).tolist() == [10, *range(12, 47), 48, 49]
+    with h5py.File(path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0
 
 
 def test_a_kill_during_creation_leaves_the_old_file(path: Path) -> None:
@@ -352,6 +409,39 @@ def test_a_garbled_fingerprint_is_refused(text: str, path: Path) -> None:
         file["lossgrid"].attrs["fingerprint"] = text
     with pytest.raises(UserError, match="damaged"):
         read_results(path)
+
+
+DATASETS = [
+    "VTKHDF/PointData/train_loss",
+    "lossgrid/status",
+    "lossgrid/points/seconds",
+    "lossgrid/errors",
+]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_dataset_of_another_shape_is_refused(name: str, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = np.zeros((5, 6))
+    with pytest.raises(UserError, match=rf"damaged.*{name} is of shape \(5, 6\)"):
+        read_results(path)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file.create_group(name)
+    with pytest.raises(UserError, match=f"damaged.*{name} is of shape None"):
+        read_results(path)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_file_that_lacks_a_dataset_is_refused(name: str, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file[name]
+    with pytest.raises(UserError, match=f"is damaged.*{Path(name).name}.*--overwrite"):
+        PointWriter(path, COLUMNS)
+    if "PointData" not in name:  # which columns there should be, only the job knows
+        with pytest.raises(UserError, match=f"damaged.*{Path(name).name}.*--overwrite"):
+            read_results(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
