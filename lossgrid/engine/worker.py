@@ -24,7 +24,7 @@ from lossgrid.engine.messages import (
     Withdraw,
 )
 from lossgrid.engine.pointset import Points
-from lossgrid.errors import UserError
+from lossgrid.errors import UserError, summary
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
@@ -94,7 +94,7 @@ class Worker:
             self._link.send(Crashed(str(error), True))
         except BaseException as error:
             traceback.print_exc()
-            self._link.send(Crashed(f"{type(error).__name__}: {error}", False))
+            self._link.send(Crashed(summary(error), False))
         self._link.send(Bye())
 
     def _listen(self, seconds: float) -> None:
@@ -142,7 +142,7 @@ class Worker:
                     self._one_pass(result, slice(one, one + 1))
                 return
             result.status[part] = FAILED
-            result.errors.append((int(points[0]), f"{type(error).__name__}: {error}"))
+            result.errors.append((int(points[0]), summary(error)))
         result.seconds[part] = (time.perf_counter() - began) / points.size
 
 

@@ -53,6 +53,24 @@ def test_a_point_that_raises_fails_alone(width: int) -> None:
     assert memory.errors == {p: f"ValueError: dislikes {p}" for p in np.flatnonzero(bad)}
 
 
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_an_exception_that_cannot_be_told_fails_its_point_alone() -> None:
+    class Rude(Squares):
+        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            if points[0] == 50:
+                raise UnspeakableError
+            return super().__call__(points)
+
+    memory = Memory(POINTS)
+    assert run_job([Rude()], SHAPE, memory) is False
+    assert np.flatnonzero(memory.status == FAILED).tolist() == [50]
+    assert memory.errors[50].startswith("UnspeakableError: ")
+
+
 class Strange(Squares):
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.where(points % 2, np.nan, np.inf)[:, None]
