@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from lossgrid.engine.chunks import ChunkQueue
+from lossgrid.engine.desk import Desk, Task
 from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
     Bye,
@@ -59,15 +61,6 @@ class Observer(Protocol):
         """Called at least every half second or so while the job runs."""
 
 
-@dataclass
-class _Desk:
-    """What the coordinator knows of one worker: its chunks, and since when the first is in work."""
-
-    chunks: dict[int, Points] = field(default_factory=dict)
-    since: float = 0.0
-    gone: bool = False
-
-
 class Coordinator:
     """Runs the job: at any time every worker has a chunk in work and one ahead.
 
@@ -99,8 +92,7 @@ class Coordinator:
         self._sink = sink
         self._observer = observer
         self._signalled = stopping
-        self._desks = {rank: _Desk() for rank in hub.ranks}
-        self._copies: dict[int, tuple[int, int]] = {}  # chunk -> (rank, chunk) of the same points
+        self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
         self._stopping = False
 
@@ -176,7 +168,7 @@ class Coordinator:
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
-        fresh = [result for result in results if self._settle(result)]
+        fresh = [part for result in results if (part := self._settle(result)).points.size]
         if fresh:
             self._sink.write(fresh)
             self._observer.stored(fresh)
@@ -186,23 +178,25 @@ class Coordinator:
             self._supply(result.rank)
         self._stop_if_finished()
 
-    def _settle(self, result: Result) -> bool:
-        """Await a chunk no more that has come whole.
+    def _settle(self, result: Result) -> Result:
+        """Await no more what has come.
 
-        Returns: False if it was not awaited, as somebody else has computed it meanwhile, or will
-            since it was withdrawn too late.
+        Returns: what of it was awaited; somebody else may have computed some points meanwhile, or
+            will since they were withdrawn too late.
         """
         desk = self._desks[result.rank]
-        points = desk.chunks.get(result.chunk)
-        if points is None:
-            return False
+        task = desk.chunks.get(result.chunk)
+        if task is None:
+            return result.part(slice(0))
         desk.since = time.monotonic()
-        if result.points.size == points.size:
-            del desk.chunks[result.chunk]
-            other, same = self._copies.pop(result.chunk, (result.rank, 0))
-            self._copies.pop(same, None)
-            self._desks[other].chunks.pop(same, None)
-        return True
+        if task.copy is None:
+            desk.answered(result.chunk, result.points)
+            return result
+        result = result.part(np.isin(result.points, task.points))
+        desk.answered(result.chunk, result.points)
+        rank, same = task.copy
+        self._desks[rank].answered(same, result.points)
+        return result
 
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
@@ -216,15 +210,15 @@ class Coordinator:
                 if not points.size:
                     self._copy_to(rank)
                     return
-            self._give(rank, points)
+            self._give(rank, Task(points))
 
-    def _give(self, rank: int, points: Points) -> None:
+    def _give(self, rank: int, task: Task) -> None:
         desk = self._desks[rank]
         if not desk.chunks:
             desk.since = time.monotonic()
         self._numbers += 1
-        desk.chunks[self._numbers] = points
-        self._hub.send(rank, Chunk(self._numbers, points))
+        desk.chunks[self._numbers] = task
+        self._hub.send(rank, Chunk(self._numbers, task.points))
 
     def _copy_to(self, idle: int) -> None:
         """Let an idle worker compute what takes another much longer, whoever is first."""
@@ -232,30 +226,30 @@ class Coordinator:
         slow = [
             (expected, rank, number)
             for rank, desk in self._desks.items()
-            for number, points in desk.chunks.items()
-            if (expected := max(self._sizer.estimate(rank, points.size), now - desk.since))
-            > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, points.size)
-            and number not in self._copies
+            for number, task in desk.chunks.items()
+            if (expected := max(self._sizer.estimate(rank, task.points.size), now - desk.since))
+            > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, task.points.size)
+            and task.copy is None
         ]
         if slow:
             _, rank, number = max(slow)
-            self._give(idle, self._desks[rank].chunks[number])
-            self._copies[self._numbers] = (rank, number)
-            self._copies[number] = (idle, self._numbers)
+            task = self._desks[rank].chunks[number]
+            self._give(idle, Task(task.points, copy=(rank, number)))
+            self._desks[rank].chunks[number] = task._replace(copy=(idle, self._numbers))
 
     def _taken_back(self) -> Points:
         """The chunk that would be begun last, withdrawn from its worker; empty if there is none."""
         waiting = {
-            rank: self._sizer.estimate(rank, next(iter(desk.chunks.values())).size)
+            rank: self._sizer.estimate(rank, next(iter(desk.chunks.values())).points.size)
             for rank, desk in self._desks.items()
             if len(desk.chunks) == IN_HAND
         }
         if not waiting:
             return self._queue.take(0)
         rank = max(waiting, key=lambda rank: waiting[rank])
-        number, points = self._desks[rank].chunks.popitem()
+        number, task = self._desks[rank].chunks.popitem()
         self._hub.send(rank, Withdraw(number))
-        return points
+        return task.points
 
     def _stop_if_finished(self) -> None:
         if not self._queue.remaining and not any(desk.chunks for desk in self._desks.values()):

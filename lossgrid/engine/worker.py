@@ -24,6 +24,7 @@ from lossgrid.engine.messages import (
     Withdraw,
 )
 from lossgrid.engine.pointset import Points
+from lossgrid.engine.sizing import TARGET_SECONDS
 from lossgrid.errors import UserError, summary
 
 LISTEN_SECONDS = 0.2
@@ -113,16 +114,23 @@ class Worker:
                 self._stopped = True
 
     def _compute(self, chunk: Chunk) -> None:
-        """Compute a chunk and send it; after a stop, as much of it as is done."""
+        """Compute a chunk and send it, in parts if it takes long; after a stop, what is done."""
         size, width = chunk.points.size, self._evaluate.points_per_pass
         result = _blank(self._rank, chunk, len(self._evaluate.columns))
+        sent, due = 0, time.monotonic() + TARGET_SECONDS
         for begin in range(0, size, width):
             if begin:
                 self._listen(0.0)
                 if self._stopped:
-                    result = _cut(result, begin)
+                    size = begin
                     break
+                if time.monotonic() >= due:  # a kill loses what has not been stored
+                    self._send(result.part(slice(sent, begin)))
+                    sent, due = begin, time.monotonic() + TARGET_SECONDS
             self._one_pass(result, slice(begin, min(begin + width, size)))
+        self._send(result if size - sent == chunk.points.size else result.part(slice(sent, size)))
+
+    def _send(self, result: Result) -> None:
         if self._sink is not None:
             self._sink.write([result])
             result = result._replace(values=None)
@@ -156,15 +164,4 @@ def _blank(rank: int, chunk: Chunk, columns: int) -> Result:
         np.empty(size, np.uint8),
         np.empty(size, np.float32),
         [],
-    )
-
-
-def _cut(result: Result, size: int) -> Result:
-    """The first `size` points of a result."""
-    assert result.values is not None
-    return result._replace(
-        points=result.points[:size],
-        values=result.values[:size],
-        status=result.status[:size],
-        seconds=result.seconds[:size],
     )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lossgrid.engine import coordinator
+from lossgrid.engine import coordinator, worker
 from lossgrid.engine.coordinator import DesertedError
-from lossgrid.engine.messages import DONE, FAILED, Result, Withdraw
+from lossgrid.engine.messages import DONE, FAILED, Chunk, Result, Withdraw
 from lossgrid.errors import RunFailedError, UserError
 from tests.engine.harness import Memory, Squares, ThreadHub, run_job
 
@@ -153,6 +153,55 @@ def test_a_late_answer_to_a_withdrawn_chunk_is_harmless() -> None:
     assert (memory.stored == 1).all()
 
 
+class Bare(Memory):
+    """Rank 0's side where every worker stores its own points."""
+
+    def write(self, results: list[Result]) -> None:
+        assert all(result.values is None for result in results)
+        for result in results:
+            self.stored[result.points] += 1
+
+
+class Counted(Memory):
+    """Notes when each result came, and of how many points."""
+
+    def __init__(self, points: int) -> None:
+        super().__init__(points)
+        self.parts: list[int] = []
+
+    def write(self, results: list[Result]) -> None:
+        super().write(results)
+        self.parts += [result.points.size for result in results]
+
+
+@pytest.mark.parametrize("writer", ["coordinator", "worker"])
+def test_a_long_chunk_is_stored_in_parts(writer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "TARGET_SECONDS", 0.05)
+    memory, hub = Counted(POINTS), ThreadHub(1)
+    sinks = {"sink": memory} if writer == "coordinator" else {"sink": Bare(POINTS)}
+    own = None if writer == "coordinator" else [memory]
+    computing = [Squares(seconds=lambda point: 0.01)]
+    assert run_job(computing, SHAPE, **sinks, chunk=1000, hub=hub, worker_sinks=own) is False  # type: ignore[arg-type]
+    assert [m.points.size for _, m in hub.sent if isinstance(m, Chunk)] == [POINTS]
+    assert max(memory.parts) < 15
+    assert (memory.stored == 1).all()
+    assert np.array_equal(memory.values, np.arange(POINTS) ** 2.0)
+
+
+def test_parts_of_a_chunk_that_two_workers_compute_are_stored_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "TARGET_SECONDS", 0.03)
+    memory, hub = Counted(POINTS), ThreadHub(2)
+    slow = Squares(seconds=lambda point: 0.01 if point < 60 else 0.05)
+    quick = Squares(seconds=lambda point: 0.002)
+    assert run_job([slow, quick], SHAPE, memory, chunk=60, hub=hub) is False
+    given = [m.points for _, m in hub.sent if isinstance(m, Chunk)]
+    assert sum(points.size for points in given) > POINTS  # what is left of the slow one's
+    assert (memory.stored == 1).all()
+    assert np.array_equal(memory.values, np.arange(POINTS) ** 2.0)
+
+
 class Dying(Squares):
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if points[0] == 50:
@@ -193,13 +242,6 @@ def test_a_failure_does_not_wait_for_a_worker_that_never_ends(
 
 def test_workers_can_store_by_themselves() -> None:
     files = [Memory(POINTS), Memory(POINTS)]
-
-    class Bare(Memory):
-        def write(self, results: list[Result]) -> None:
-            assert all(result.values is None for result in results)
-            for result in results:
-                self.stored[result.points] += 1
-
     told = Bare(POINTS)
     run_job([Squares(), Squares()], SHAPE, told, worker_sinks=files)  # type: ignore[arg-type]
     assert (told.stored == 1).all()
