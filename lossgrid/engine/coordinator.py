@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -95,6 +96,8 @@ class Coordinator:
         self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
         self._stopping = False
+        self._storing = True
+        self._failure: UserError | RunFailedError | None = None
 
     def run(self) -> bool:
         """Work until every point is stored or a signal stops the job.
@@ -103,7 +106,8 @@ class Coordinator:
 
         Raises:
             UserError: results could not be stored; all workers have been stopped.
-            RunFailedError: a worker could not go on; all others have been stopped.
+            RunFailedError: a worker could not go on; all others have been stopped, and what they
+                had computed is stored.
             DesertedError: as one of these, but some workers have not ended.
         """
         try:
@@ -123,6 +127,8 @@ class Coordinator:
         last_tick = 0.0
         while not self._all_gone():
             self._store(self._gather())
+            if self._failure is not None:
+                raise self._failure
             if self._signalled():
                 self._stop()
             if time.monotonic() - last_tick >= TICK_SECONDS:
@@ -132,13 +138,14 @@ class Coordinator:
                     self._supply(rank)
 
     def _dismiss(self) -> None:
-        """Stop everybody after a failure; what still arrives can't be stored and is dropped."""
+        """Stop everybody after a failure; what still arrives is stored, if that is possible."""
         self._stop()
         deadline = time.monotonic() + DISMISSAL_SECONDS
         while not self._all_gone() and time.monotonic() < deadline:
-            heard = self._hub.receive(TICK_SECONDS)
-            if heard is not None and isinstance(heard[1], Bye):
-                self._desks[heard[0]].gone = True
+            results = self._gather()
+            if self._storing:
+                with suppress(Exception):  # the first failure is the one to tell
+                    self._store(results)
 
     def _all_gone(self) -> bool:
         return all(desk.gone for desk in self._desks.values())
@@ -161,22 +168,28 @@ class Coordinator:
             self._stop()
         elif isinstance(message, Bye):
             self._desks[rank].gone = True
-        elif isinstance(message, Crashed):
+        elif isinstance(message, Crashed) and self._failure is None:
             if message.user_error:
-                raise UserError(message.sentence)
-            raise RunFailedError(f"rank {rank} can't go on: {message.sentence}")
+                self._failure = UserError(message.sentence)
+            else:
+                self._failure = RunFailedError(f"rank {rank} can't go on: {message.sentence}")
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
         fresh = [part for result in results if (part := self._settle(result)).points.size]
         if fresh:
-            self._sink.write(fresh)
-            self._observer.stored(fresh)
+            self._save(fresh)
         for result in fresh:
             self._sizer.record(result.rank, result.points.size, float(result.seconds.sum()))
         for result in results:
             self._supply(result.rank)
         self._stop_if_finished()
+
+    def _save(self, results: list[Result]) -> None:
+        self._storing = False  # and it stays so if the sink raises
+        self._sink.write(results)
+        self._storing = True
+        self._observer.stored(results)
 
     def _settle(self, result: Result) -> Result:
         """Await no more what has come.

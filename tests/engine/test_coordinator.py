@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lossgrid.engine import coordinator, worker
 from lossgrid.engine.coordinator import DesertedError
-from lossgrid.engine.messages import DONE, FAILED, Chunk, Result, Withdraw
+from lossgrid.engine.messages import DONE, FAILED, Chunk, Result, ToCoordinator, Withdraw
 from lossgrid.errors import RunFailedError, UserError
 from tests.engine.harness import Memory, Squares, ThreadHub, run_job
 
@@ -214,6 +214,43 @@ def test_a_worker_that_cannot_go_on_ends_the_job_by_name() -> None:
     with pytest.raises(RunFailedError, match=r"rank \d can't go on: SystemExit: 4"):
         run_job([Dying() for _ in range(3)], SHAPE, memory)
     assert 0 < (memory.status == DONE).sum() < POINTS
+
+
+def test_what_others_computed_is_stored_when_a_worker_cannot_go_on() -> None:
+    class Mortal(Squares):
+        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            if len(self.computed) == 5:
+                raise SystemExit(4)
+            return super().__call__(points)
+
+    memory = Memory(POINTS)
+    healthy = [Squares(seconds=lambda point: 0.004) for _ in range(3)]
+    with pytest.raises(RunFailedError):
+        run_job([Mortal(seconds=lambda point: 0.004), *healthy], SHAPE, memory, chunk=10)
+    computed = sorted(point for worker in healthy for point in worker.computed)
+    assert np.flatnonzero(memory.status == DONE).tolist() == computed
+
+
+def test_what_arrives_with_the_news_of_a_crash_is_stored() -> None:
+    class Together(ThreadHub):
+        """Lets nothing through until worker 1 has ended."""
+
+        def receive(self, seconds: float) -> tuple[int, ToCoordinator] | None:
+            while not self.links[1].to_coordinator.qsize() >= 2:
+                time.sleep(0.001)
+            self.receive = super().receive  # type: ignore[method-assign]
+            return self.receive(seconds)
+
+    class Dead(Squares):
+        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            time.sleep(0.1)
+            raise SystemExit(4)
+
+    memory, quick = Memory(POINTS), Squares()
+    with pytest.raises(RunFailedError, match="SystemExit: 4"):
+        run_job([quick, Dead()], SHAPE, memory, chunk=5, hub=Together(2))
+    assert np.flatnonzero(memory.status == DONE).tolist() == sorted(quick.computed)
+    assert len(quick.computed) >= 10
 
 
 class Full(Memory):
