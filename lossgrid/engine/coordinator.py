@@ -13,6 +13,8 @@ from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.desk import Desk, Task
 from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
+    DONE,
+    FAILED,
     Bye,
     Chunk,
     Crashed,
@@ -41,6 +43,9 @@ WORTH_COPYING = 2.0
 SOON_SECONDS = 0.01
 """What will be there by then is not worth a copy."""
 
+SUSPICIOUS = 16
+"""After so many failures in a row a worker must show that it can compute anything."""
+
 DISMISSAL_SECONDS = 30.0
 """After a failure, how long workers may take to finish their point and say bye."""
 
@@ -58,6 +63,9 @@ class Observer(Protocol):
     def stored(self, results: list[Result]) -> None:
         """These results are in the file."""
 
+    def retired(self, rank: int, message: str) -> None:
+        """This rank gets no more points: everything fails there, at last with this message."""
+
     def tick(self) -> None:
         """Called at least every half second or so while the job runs."""
 
@@ -68,6 +76,10 @@ class Coordinator:
     When nothing is left to hand out, chunks that a slower worker has not begun are withdrawn and
     given to idle ones, and those that a much slower one has begun are given to idle ones as well.
     Values are deterministic, so that a point computed twice is harmless: whoever is first counts.
+
+    A point that fails is tried once more by another worker, if there is one; only if it fails there
+    too, it is stored as failed. A worker at which everything fails, though others succeed, is
+    retired.
 
     Args:
         hub: links to all workers.
@@ -95,6 +107,9 @@ class Coordinator:
         self._signalled = stopping
         self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
+        self._again: list[Result] = []  # failures that wait for another worker
+        self._failed = np.zeros(queue.grid_points, bool)  # where failures are stored
+        self._proven: Points | None = None  # a point that can be computed
         self._stopping = False
         self._storing = True
         self._failure: UserError | RunFailedError | None = None
@@ -118,7 +133,7 @@ class Coordinator:
                 raise DesertedError(str(error)) from error
             raise
         self._hub.flush()
-        return self._queue.remaining > 0 or any(desk.chunks for desk in self._desks.values())
+        return not self._finished()
 
     def _work(self) -> None:
         for rank in self._desks:
@@ -176,13 +191,11 @@ class Coordinator:
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
-        fresh = [part for result in results if (part := self._settle(result)).points.size]
+        fresh = [part for result in results for part in self._settle(result) if part.points.size]
         if fresh:
             self._save(fresh)
-        for result in fresh:
-            self._sizer.record(result.rank, result.points.size, float(result.seconds.sum()))
-        for result in results:
-            self._supply(result.rank)
+        for rank in self._desks if self._again else {result.rank for result in results}:
+            self._supply(rank)
         self._stop_if_finished()
 
     def _save(self, results: list[Result]) -> None:
@@ -191,47 +204,151 @@ class Coordinator:
         self._storing = True
         self._observer.stored(results)
 
-    def _settle(self, result: Result) -> Result:
+    def _settle(self, result: Result) -> list[Result]:
         """Await no more what has come.
 
-        Returns: what of it was awaited; somebody else may have computed some points meanwhile, or
-            will since they were withdrawn too late.
+        Returns: what of it is to be stored. Somebody else may have computed some points meanwhile,
+            or will since they were withdrawn too late; and most failures are not final.
         """
         desk = self._desks[result.rank]
+        if result.chunk == desk.trial:
+            return self._judge(result)
+        all_failed = len(result.errors) == result.points.size
+        desk.failures = desk.failures + result.points.size if all_failed else 0
         task = desk.chunks.get(result.chunk)
         if task is None:
-            return result.part(slice(0))
+            return [self._belated(result)]
         desk.since = time.monotonic()
-        if task.copy is None:
-            desk.answered(result.chunk, result.points)
-            return result
-        result = result.part(np.isin(result.points, task.points))
+        if task.copy is not None:
+            result = result.part(np.isin(result.points, task.points))
         desk.answered(result.chunk, result.points)
-        rank, same = task.copy
-        self._desks[rank].answered(same, result.points)
-        return result
+        if not result.errors:
+            return [self._credit(result, task)]
+        done = self._credit(result.part(result.status == DONE), task)
+        return [done, self._reconsider(result.part(result.status == FAILED), task)]
+
+    def _credit(self, done: Result, task: Task) -> Result:
+        """Learn from what a worker could compute, and await it from nobody else."""
+        if done.points.size:
+            self._sizer.record(done.rank, done.points.size, float(done.seconds.sum()))
+            if self._proven is None:
+                self._proven = done.points[:1]
+            if task.copy is not None:
+                rank, same = task.copy
+                self._desks[rank].answered(same, done.points)
+        return done
+
+    def _reconsider(self, failed: Result, task: Task) -> Result:
+        """Have points that failed tried by another worker; those are returned that can't be."""
+        if task.copy is not None:
+            rank, same = task.copy
+            copied = self._desks[rank].chunks.get(same)
+            if copied is not None:  # there they are tried already
+                failed = failed.part(~np.isin(failed.points, copied.points))
+        if task.failed_on is not None or not self._others(failed.rank):
+            return self._given_up(failed)
+        if failed.points.size:
+            self._again.append(failed)
+        return failed.part(slice(0))
+
+    def _given_up(self, failed: Result) -> Result:
+        self._failed[failed.points] = True
+        return failed
+
+    def _belated(self, result: Result) -> Result:
+        """What nobody awaits any more replaces failures that are stored."""
+        replacing = result.part(self._failed[result.points] & (result.status == DONE))
+        self._failed[replacing.points] = False
+        return replacing
+
+    def _others(self, rank: int) -> bool:
+        """Whether a worker besides this one can be given points."""
+        return any(other != rank and not desk.retired for other, desk in self._desks.items())
+
+    def _judge(self, trial: Result) -> list[Result]:
+        """Retire a worker that fails at what has been computed before.
+
+        Returns: failures that are final, as nobody is left to try the points again.
+        """
+        desk = self._desks[trial.rank]
+        desk.trial = 0
+        if not trial.errors:
+            desk.failures = 0
+        elif self._others(trial.rank):
+            desk.retired = True
+            self._observer.retired(trial.rank, trial.errors[0][1])
+        waiting, self._again = self._again, []
+        self._again = [failed for failed in waiting if self._others(failed.rank)]
+        return [self._given_up(failed) for failed in waiting if not self._others(failed.rank)]
 
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
         desk = self._desks[rank]
-        while not self._stopping and len(desk.chunks) < IN_HAND:
-            points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
-            if not points.size:
+        if self._stopping or (desk.failures >= SUSPICIOUS and not self._prove(rank)):
+            return
+        while len(desk.chunks) < IN_HAND:
+            task = self._second_try(rank) or self._new(rank)
+            if task is None:
                 if desk.chunks:
                     return
-                points = self._taken_back()
-                if not points.size:
+                task = self._taken_back(rank)
+                if task is None:
                     self._copy_to(rank)
                     return
-            self._give(rank, Task(points))
+            self._give(rank, task)
 
-    def _give(self, rank: int, task: Task) -> None:
+    def _prove(self, rank: int) -> bool:
+        """Have a worker at which much has failed compute a point that can be computed.
+
+        Returns: whether it may go on all the same, since no such point is known or nobody else
+            is left.
+        """
+        desk = self._desks[rank]
+        if desk.retired or desk.trial or desk.chunks:
+            return False
+        if not self._others(rank):
+            return True
+        if self._proven is not None:
+            desk.trial = self._next_number()
+            self._hub.send(rank, Chunk(desk.trial, self._proven))
+            return False
+        # Nobody has computed anything yet: somebody who has not failed may be about to.
+        return not any(other.chunks and not other.failures for other in self._desks.values())
+
+    def _second_try(self, rank: int) -> Task | None:
+        """Points that have failed on another worker."""
+        for index, failed in enumerate(self._again):
+            if failed.rank != rank and self._is_judge(rank, failed.rank):
+                del self._again[index]
+                return Task(failed.points, failed_on=failed.rank)
+        return None
+
+    def _is_judge(self, rank: int, accused: int) -> bool:
+        """Whether a worker is to find out if points are at fault, or the worker where they failed.
+
+        One that fails as well leaves that to a third that does not.
+        """
+        return not self._desks[rank].failures or not any(
+            other not in (rank, accused) and not desk.failures
+            for other, desk in self._desks.items()
+        )
+
+    def _new(self, rank: int) -> Task | None:
+        points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
+        return Task(points) if points.size else None
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _give(self, rank: int, task: Task) -> int:
         desk = self._desks[rank]
         if not desk.chunks:
             desk.since = time.monotonic()
-        self._numbers += 1
-        desk.chunks[self._numbers] = task
-        self._hub.send(rank, Chunk(self._numbers, task.points))
+        number = self._next_number()
+        desk.chunks[number] = task
+        self._hub.send(rank, Chunk(number, task.points))
+        return number
 
     def _copy_to(self, idle: int) -> None:
         """Let an idle worker compute what takes another much longer, whoever is first."""
@@ -243,29 +360,39 @@ class Coordinator:
             if (expected := max(self._sizer.estimate(rank, task.points.size), now - desk.since))
             > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, task.points.size)
             and task.copy is None
+            and task.failed_on != idle
         ]
         if slow:
             _, rank, number = max(slow)
             task = self._desks[rank].chunks[number]
-            self._give(idle, Task(task.points, copy=(rank, number)))
-            self._desks[rank].chunks[number] = task._replace(copy=(idle, self._numbers))
+            same = self._give(idle, task._replace(copy=(rank, number)))
+            self._desks[rank].chunks[number] = task._replace(copy=(idle, same))
 
-    def _taken_back(self) -> Points:
-        """The chunk that would be begun last, withdrawn from its worker; empty if there is none."""
+    def _taken_back(self, idle: int) -> Task | None:
+        """The chunk that would be begun last, withdrawn from its worker for an idle one."""
         waiting = {
-            rank: self._sizer.estimate(rank, next(iter(desk.chunks.values())).points.size)
+            rank: self._sizer.estimate(rank, first.points.size)
             for rank, desk in self._desks.items()
             if len(desk.chunks) == IN_HAND
+            for first, last in [desk.chunks.values()]
+            if last.failed_on != idle
         }
         if not waiting:
-            return self._queue.take(0)
+            return None
         rank = max(waiting, key=lambda rank: waiting[rank])
         number, task = self._desks[rank].chunks.popitem()
         self._hub.send(rank, Withdraw(number))
-        return task.points
+        return task
+
+    def _finished(self) -> bool:
+        return not (
+            self._queue.remaining
+            or self._again
+            or any(desk.chunks for desk in self._desks.values())
+        )
 
     def _stop_if_finished(self) -> None:
-        if not self._queue.remaining and not any(desk.chunks for desk in self._desks.values()):
+        if self._finished():
             self._stop()
 
     def _stop(self) -> None:

@@ -131,10 +131,19 @@ class Worker:
         self._send(result if size - sent == chunk.points.size else result.part(slice(sent, size)))
 
     def _send(self, result: Result) -> None:
-        if self._sink is not None:
+        """Send a result; a worker with a sink stores what is done, but leaves failures to rank 0.
+
+        Only rank 0 knows which failures are final.
+        """
+        if self._sink is None:
+            self._link.send(result)
+            return
+        if result.errors:
+            self._link.send(result.part(result.status == FAILED))
+            result = result.part(result.status == DONE)
+        if result.points.size:
             self._sink.write([result])
-            result = result._replace(values=None)
-        self._link.send(result)
+            self._link.send(result._replace(values=None))
 
     def _one_pass(self, result: Result, part: slice) -> None:
         """Fill in a part of a result; when it fails as a whole, point by point."""
