@@ -58,6 +58,9 @@ class Watch:
         self.last = time.perf_counter()
         self.first = self.first or self.last
 
+    def retired(self, rank: int, message: str) -> None:
+        pass
+
     def tick(self) -> None:
         pass
 

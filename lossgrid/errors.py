@@ -1,4 +1,4 @@
-"""The exceptions that a user is meant to read: the command line prints them as one sentence."""
+"""The exceptions that a user is meant to read, and how any exception is told in one line."""
 
 from __future__ import annotations
 
@@ -12,3 +12,18 @@ class UserError(Exception):
 
 class RunFailedError(Exception):
     """The run itself broke down; what was stored is safe. Exit status 1."""
+
+
+def summary(error: BaseException) -> str:
+    """Return an exception's type and message on one line that can be stored and printed.
+
+    Never raises: the exception may be the user's own, and its message anything.
+    """
+    try:
+        message = " ".join(str(error).split())
+    except Exception as unsaid:
+        message = f"(its message raises {type(unsaid).__name__})"
+    if len(message) > 300:
+        message = message[:300] + " ..."
+    line = f"{type(error).__name__}: {message}"
+    return line.encode(errors="backslashreplace").decode()  # it may hold lone surrogates

@@ -71,6 +71,10 @@ class ProgressView:
             self._last_line = time.monotonic()
             self._say(self.state())
 
+    def retired(self, rank: int, message: str) -> None:
+        """A rank gets no more points."""
+        self._say(f"rank {rank} gets no more points, since all fail there: {message}")
+
     def state(self) -> str:
         """Points, rate and remaining time in one phrase."""
         done = self._before + self.stored_points
@@ -85,7 +89,7 @@ class ProgressView:
         return time.monotonic() - self._began
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False)
 
 
 def clock(seconds: float) -> str:

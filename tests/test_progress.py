@@ -49,3 +49,11 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" in text
     assert "evaluating" in text
     assert "points/s" in text
+
+
+def test_a_retired_rank_is_named() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    ProgressView(100, 0, console).retired(3, "RuntimeError: [device] assert")
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.startswith("rank 3 gets no more points")
+    assert said.endswith(": RuntimeError: [device] assert\n")

@@ -15,7 +15,7 @@ import torch
 
 from lossgrid.data.normalization import ImageNormalization
 from lossgrid.data.split import Split
-from lossgrid.errors import UserError
+from lossgrid.errors import UserError, summary
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -85,7 +85,7 @@ def _read_python(path: Path) -> tuple[Bytes, Bytes]:
         batch = _load_pickle(content)
         pixels, labels = batch["data"].array, np.array(batch["labels"], dtype=np.uint8)
     except Exception as error:  # a damaged pickle can raise anything
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        raise _damaged(path, summary(error)) from error
     if pixels.shape != (len(labels), PIXELS) or len(labels) == 0:
         raise _damaged(path, f"data of shape {pixels.shape} for {len(labels)} labels")
     return pixels, labels

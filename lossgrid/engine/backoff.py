@@ -21,7 +21,3 @@ class Backoff:
         """Wait a little longer than last time."""
         time.sleep(self._seconds)
         self._seconds = min(2 * self._seconds, LONGEST)
-
-    def reset(self) -> None:
-        """Something happened: begin with short waits again."""
-        self._seconds = SHORTEST

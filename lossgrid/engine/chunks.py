@@ -22,6 +22,7 @@ class ChunkQueue:
         self._pending = pending
         self._rows = coarse_to_fine(*shape)
         self._cut: deque[Points] = deque()
+        self.grid_points = shape[0] * shape[1]
         self.remaining = len(pending)
 
     def take(self, count: int) -> Points:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Protocol
 
+import numpy as np
+
 from lossgrid.engine.chunks import ChunkQueue
+from lossgrid.engine.desk import Desk, Task
 from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
+    DONE,
+    FAILED,
     Bye,
     Chunk,
     Crashed,
@@ -38,6 +43,9 @@ WORTH_COPYING = 2.0
 SOON_SECONDS = 0.01
 """What will be there by then is not worth a copy."""
 
+SUSPICIOUS = 16
+"""After so many failures in a row a worker must show that it can compute anything."""
+
 DISMISSAL_SECONDS = 30.0
 """After a failure, how long workers may take to finish their point and say bye."""
 
@@ -55,17 +63,11 @@ class Observer(Protocol):
     def stored(self, results: list[Result]) -> None:
         """These results are in the file."""
 
+    def retired(self, rank: int, message: str) -> None:
+        """This rank gets no more points: everything fails there, at last with this message."""
+
     def tick(self) -> None:
         """Called at least every half second or so while the job runs."""
-
-
-@dataclass
-class _Desk:
-    """What the coordinator knows of one worker: its chunks, and since when the first is in work."""
-
-    chunks: dict[int, Points] = field(default_factory=dict)
-    since: float = 0.0
-    gone: bool = False
 
 
 class Coordinator:
@@ -74,6 +76,10 @@ class Coordinator:
     When nothing is left to hand out, chunks that a slower worker has not begun are withdrawn and
     given to idle ones, and those that a much slower one has begun are given to idle ones as well.
     Values are deterministic, so that a point computed twice is harmless: whoever is first counts.
+
+    A point that fails is tried once more by another worker, if there is one; only if it fails there
+    too, it is stored as failed. A worker at which everything fails, though others succeed, is
+    retired.
 
     Args:
         hub: links to all workers.
@@ -99,10 +105,14 @@ class Coordinator:
         self._sink = sink
         self._observer = observer
         self._signalled = stopping
-        self._desks = {rank: _Desk() for rank in hub.ranks}
-        self._copies: dict[int, tuple[int, int]] = {}  # chunk -> (rank, chunk) of the same points
+        self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
+        self._again: list[Result] = []  # failures that wait for another worker
+        self._failed = np.zeros(queue.grid_points, bool)  # where failures are stored
+        self._proven: Points | None = None  # a point that can be computed
         self._stopping = False
+        self._storing = True
+        self._failure: UserError | RunFailedError | None = None
 
     def run(self) -> bool:
         """Work until every point is stored or a signal stops the job.
@@ -111,7 +121,8 @@ class Coordinator:
 
         Raises:
             UserError: results could not be stored; all workers have been stopped.
-            RunFailedError: a worker could not go on; all others have been stopped.
+            RunFailedError: a worker could not go on; all others have been stopped, and what they
+                had computed is stored.
             DesertedError: as one of these, but some workers have not ended.
         """
         try:
@@ -122,7 +133,7 @@ class Coordinator:
                 raise DesertedError(str(error)) from error
             raise
         self._hub.flush()
-        return self._queue.remaining > 0 or any(desk.chunks for desk in self._desks.values())
+        return not self._finished()
 
     def _work(self) -> None:
         for rank in self._desks:
@@ -131,6 +142,8 @@ class Coordinator:
         last_tick = 0.0
         while not self._all_gone():
             self._store(self._gather())
+            if self._failure is not None:
+                raise self._failure
             if self._signalled():
                 self._stop()
             if time.monotonic() - last_tick >= TICK_SECONDS:
@@ -140,13 +153,14 @@ class Coordinator:
                     self._supply(rank)
 
     def _dismiss(self) -> None:
-        """Stop everybody after a failure; what still arrives can't be stored and is dropped."""
+        """Stop everybody after a failure; what still arrives is stored, if that is possible."""
         self._stop()
         deadline = time.monotonic() + DISMISSAL_SECONDS
         while not self._all_gone() and time.monotonic() < deadline:
-            heard = self._hub.receive(TICK_SECONDS)
-            if heard is not None and isinstance(heard[1], Bye):
-                self._desks[heard[0]].gone = True
+            results = self._gather()
+            if self._storing:
+                with suppress(Exception):  # the first failure is the one to tell
+                    self._store(results)
 
     def _all_gone(self) -> bool:
         return all(desk.gone for desk in self._desks.values())
@@ -169,62 +183,172 @@ class Coordinator:
             self._stop()
         elif isinstance(message, Bye):
             self._desks[rank].gone = True
-        elif isinstance(message, Crashed):
+        elif isinstance(message, Crashed) and self._failure is None:
             if message.user_error:
-                raise UserError(message.sentence)
-            raise RunFailedError(f"rank {rank} can't go on: {message.sentence}")
+                self._failure = UserError(message.sentence)
+            else:
+                self._failure = RunFailedError(f"rank {rank} can't go on: {message.sentence}")
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
-        fresh = [result for result in results if self._settle(result)]
+        fresh = [part for result in results for part in self._settle(result) if part.points.size]
         if fresh:
-            self._sink.write(fresh)
-            self._observer.stored(fresh)
-        for result in fresh:
-            self._sizer.record(result.rank, result.points.size, float(result.seconds.sum()))
-        for result in results:
-            self._supply(result.rank)
+            self._save(fresh)
+        for rank in self._desks if self._again else {result.rank for result in results}:
+            self._supply(rank)
         self._stop_if_finished()
 
-    def _settle(self, result: Result) -> bool:
-        """Await a chunk no more that has come whole.
+    def _save(self, results: list[Result]) -> None:
+        self._storing = False  # and it stays so if the sink raises
+        self._sink.write(results)
+        self._storing = True
+        self._observer.stored(results)
 
-        Returns: False if it was not awaited, as somebody else has computed it meanwhile, or will
-            since it was withdrawn too late.
+    def _settle(self, result: Result) -> list[Result]:
+        """Await no more what has come.
+
+        Returns: what of it is to be stored. Somebody else may have computed some points meanwhile,
+            or will since they were withdrawn too late; and most failures are not final.
         """
         desk = self._desks[result.rank]
-        points = desk.chunks.get(result.chunk)
-        if points is None:
-            return False
+        if result.chunk == desk.trial:
+            return self._judge(result)
+        all_failed = len(result.errors) == result.points.size
+        desk.failures = desk.failures + result.points.size if all_failed else 0
+        task = desk.chunks.get(result.chunk)
+        if task is None:
+            return [self._belated(result)]
         desk.since = time.monotonic()
-        if result.points.size == points.size:
-            del desk.chunks[result.chunk]
-            other, same = self._copies.pop(result.chunk, (result.rank, 0))
-            self._copies.pop(same, None)
-            self._desks[other].chunks.pop(same, None)
-        return True
+        if task.copy is not None:
+            result = result.part(np.isin(result.points, task.points))
+        desk.answered(result.chunk, result.points)
+        if not result.errors:
+            return [self._credit(result, task)]
+        done = self._credit(result.part(result.status == DONE), task)
+        return [done, self._reconsider(result.part(result.status == FAILED), task)]
+
+    def _credit(self, done: Result, task: Task) -> Result:
+        """Learn from what a worker could compute, and await it from nobody else."""
+        if done.points.size:
+            self._sizer.record(done.rank, done.points.size, float(done.seconds.sum()))
+            if self._proven is None:
+                self._proven = done.points[:1]
+            if task.copy is not None:
+                rank, same = task.copy
+                self._desks[rank].answered(same, done.points)
+        return done
+
+    def _reconsider(self, failed: Result, task: Task) -> Result:
+        """Have points that failed tried by another worker; those are returned that can't be."""
+        if task.copy is not None:
+            rank, same = task.copy
+            copied = self._desks[rank].chunks.get(same)
+            if copied is not None:  # there they are tried already
+                failed = failed.part(~np.isin(failed.points, copied.points))
+        if task.failed_on is not None or not self._others(failed.rank):
+            return self._given_up(failed)
+        if failed.points.size:
+            self._again.append(failed)
+        return failed.part(slice(0))
+
+    def _given_up(self, failed: Result) -> Result:
+        self._failed[failed.points] = True
+        return failed
+
+    def _belated(self, result: Result) -> Result:
+        """What nobody awaits any more replaces failures that are stored."""
+        replacing = result.part(self._failed[result.points] & (result.status == DONE))
+        self._failed[replacing.points] = False
+        return replacing
+
+    def _others(self, rank: int) -> bool:
+        """Whether a worker besides this one can be given points."""
+        return any(other != rank and not desk.retired for other, desk in self._desks.items())
+
+    def _judge(self, trial: Result) -> list[Result]:
+        """Retire a worker that fails at what has been computed before.
+
+        Returns: failures that are final, as nobody is left to try the points again.
+        """
+        desk = self._desks[trial.rank]
+        desk.trial = 0
+        if not trial.errors:
+            desk.failures = 0
+        elif self._others(trial.rank):
+            desk.retired = True
+            self._observer.retired(trial.rank, trial.errors[0][1])
+        waiting, self._again = self._again, []
+        self._again = [failed for failed in waiting if self._others(failed.rank)]
+        return [self._given_up(failed) for failed in waiting if not self._others(failed.rank)]
 
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
         desk = self._desks[rank]
-        while not self._stopping and len(desk.chunks) < IN_HAND:
-            points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
-            if not points.size:
+        if self._stopping or (desk.failures >= SUSPICIOUS and not self._prove(rank)):
+            return
+        while len(desk.chunks) < IN_HAND:
+            task = self._second_try(rank) or self._new(rank)
+            if task is None:
                 if desk.chunks:
                     return
-                points = self._taken_back()
-                if not points.size:
+                task = self._taken_back(rank)
+                if task is None:
                     self._copy_to(rank)
                     return
-            self._give(rank, points)
+            self._give(rank, task)
 
-    def _give(self, rank: int, points: Points) -> None:
+    def _prove(self, rank: int) -> bool:
+        """Have a worker at which much has failed compute a point that can be computed.
+
+        Returns: whether it may go on all the same, since no such point is known or nobody else
+            is left.
+        """
+        desk = self._desks[rank]
+        if desk.retired or desk.trial or desk.chunks:
+            return False
+        if not self._others(rank):
+            return True
+        if self._proven is not None:
+            desk.trial = self._next_number()
+            self._hub.send(rank, Chunk(desk.trial, self._proven))
+            return False
+        # Nobody has computed anything yet: somebody who has not failed may be about to.
+        return not any(other.chunks and not other.failures for other in self._desks.values())
+
+    def _second_try(self, rank: int) -> Task | None:
+        """Points that have failed on another worker."""
+        for index, failed in enumerate(self._again):
+            if failed.rank != rank and self._is_judge(rank, failed.rank):
+                del self._again[index]
+                return Task(failed.points, failed_on=failed.rank)
+        return None
+
+    def _is_judge(self, rank: int, accused: int) -> bool:
+        """Whether a worker is to find out if points are at fault, or the worker where they failed.
+
+        One that fails as well leaves that to a third that does not.
+        """
+        return not self._desks[rank].failures or not any(
+            other not in (rank, accused) and not desk.failures
+            for other, desk in self._desks.items()
+        )
+
+    def _new(self, rank: int) -> Task | None:
+        points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
+        return Task(points) if points.size else None
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _give(self, rank: int, task: Task) -> int:
         desk = self._desks[rank]
         if not desk.chunks:
             desk.since = time.monotonic()
-        self._numbers += 1
-        desk.chunks[self._numbers] = points
-        self._hub.send(rank, Chunk(self._numbers, points))
+        number = self._next_number()
+        desk.chunks[number] = task
+        self._hub.send(rank, Chunk(number, task.points))
+        return number
 
     def _copy_to(self, idle: int) -> None:
         """Let an idle worker compute what takes another much longer, whoever is first."""
@@ -232,33 +356,43 @@ class Coordinator:
         slow = [
             (expected, rank, number)
             for rank, desk in self._desks.items()
-            for number, points in desk.chunks.items()
-            if (expected := max(self._sizer.estimate(rank, points.size), now - desk.since))
-            > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, points.size)
-            and number not in self._copies
+            for number, task in desk.chunks.items()
+            if (expected := max(self._sizer.estimate(rank, task.points.size), now - desk.since))
+            > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, task.points.size)
+            and task.copy is None
+            and task.failed_on != idle
         ]
         if slow:
             _, rank, number = max(slow)
-            self._give(idle, self._desks[rank].chunks[number])
-            self._copies[self._numbers] = (rank, number)
-            self._copies[number] = (idle, self._numbers)
+            task = self._desks[rank].chunks[number]
+            same = self._give(idle, task._replace(copy=(rank, number)))
+            self._desks[rank].chunks[number] = task._replace(copy=(idle, same))
 
-    def _taken_back(self) -> Points:
-        """The chunk that would be begun last, withdrawn from its worker; empty if there is none."""
+    def _taken_back(self, idle: int) -> Task | None:
+        """The chunk that would be begun last, withdrawn from its worker for an idle one."""
         waiting = {
-            rank: self._sizer.estimate(rank, next(iter(desk.chunks.values())).size)
+            rank: self._sizer.estimate(rank, first.points.size)
             for rank, desk in self._desks.items()
             if len(desk.chunks) == IN_HAND
+            for first, last in [desk.chunks.values()]
+            if last.failed_on != idle
         }
         if not waiting:
-            return self._queue.take(0)
+            return None
         rank = max(waiting, key=lambda rank: waiting[rank])
-        number, points = self._desks[rank].chunks.popitem()
+        number, task = self._desks[rank].chunks.popitem()
         self._hub.send(rank, Withdraw(number))
-        return points
+        return task
+
+    def _finished(self) -> bool:
+        return not (
+            self._queue.remaining
+            or self._again
+            or any(desk.chunks for desk in self._desks.values())
+        )
 
     def _stop_if_finished(self) -> None:
-        if not self._queue.remaining and not any(desk.chunks for desk in self._desks.values()):
+        if self._finished():
             self._stop()
 
     def _stop(self) -> None:

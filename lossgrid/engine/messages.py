@@ -33,9 +33,10 @@ class Stop(NamedTuple):
 class Result(NamedTuple):
     """Worker to coordinator: points of a chunk, computed.
 
-    `points` may be fewer than the chunk held (a stop came between). `values` is float64 of shape
-    (n, columns), or None where the worker has stored them itself. `status` (uint8), `seconds`
-    (float32) have shape (n,); `errors` holds one (point, message) for each failed point.
+    `points` may be a part of those that the chunk held: the others follow, unless a stop came
+    between. `values` is float64 of shape (n, columns), or None where the worker has stored them
+    itself, which it does with points that are done. `status` (uint8), `seconds` (float32) have
+    shape (n,); `errors` holds one (point, message) for each failed point.
     """
 
     rank: int
@@ -45,6 +46,18 @@ class Result(NamedTuple):
     status: NDArray[np.uint8]
     seconds: NDArray[np.float32]
     errors: list[tuple[int, str]]
+
+    def part(self, which: slice | NDArray[np.bool_]) -> Result:
+        """Some of the points, with all that is known of them."""
+        points = self.points[which]
+        kept = set(points.tolist()) if self.errors else ()
+        return self._replace(
+            points=points,
+            values=None if self.values is None else self.values[which],
+            status=self.status[which],
+            seconds=self.seconds[which],
+            errors=[error for error in self.errors if error[0] in kept],
+        )
 
 
 class Interrupted(NamedTuple):

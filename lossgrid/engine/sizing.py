@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 TARGET_SECONDS = 0.5
-"""No chunk is meant to last longer: it is what a crash costs and what a slow rank holds up."""
+"""No chunk is meant to last longer: it is what a slow rank holds up. One that does, since the user
+chose its size, is sent in parts that last about as long: a part is what a crash costs."""
 
 LARGEST = 4096
 """Points a chunk at most, so that messages stay small."""

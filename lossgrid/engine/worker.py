@@ -24,7 +24,8 @@ from lossgrid.engine.messages import (
     Withdraw,
 )
 from lossgrid.engine.pointset import Points
-from lossgrid.errors import UserError
+from lossgrid.engine.sizing import TARGET_SECONDS
+from lossgrid.errors import UserError, summary
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
@@ -94,7 +95,7 @@ class Worker:
             self._link.send(Crashed(str(error), True))
         except BaseException as error:
             traceback.print_exc()
-            self._link.send(Crashed(f"{type(error).__name__}: {error}", False))
+            self._link.send(Crashed(summary(error), False))
         self._link.send(Bye())
 
     def _listen(self, seconds: float) -> None:
@@ -113,20 +114,36 @@ class Worker:
                 self._stopped = True
 
     def _compute(self, chunk: Chunk) -> None:
-        """Compute a chunk and send it; after a stop, as much of it as is done."""
+        """Compute a chunk and send it, in parts if it takes long; after a stop, what is done."""
         size, width = chunk.points.size, self._evaluate.points_per_pass
         result = _blank(self._rank, chunk, len(self._evaluate.columns))
+        sent, due = 0, time.monotonic() + TARGET_SECONDS
         for begin in range(0, size, width):
             if begin:
                 self._listen(0.0)
                 if self._stopped:
-                    result = _cut(result, begin)
+                    size = begin
                     break
+                if time.monotonic() >= due:  # a kill loses what has not been stored
+                    self._send(result.part(slice(sent, begin)))
+                    sent, due = begin, time.monotonic() + TARGET_SECONDS
             self._one_pass(result, slice(begin, min(begin + width, size)))
-        if self._sink is not None:
+        self._send(result if size - sent == chunk.points.size else result.part(slice(sent, size)))
+
+    def _send(self, result: Result) -> None:
+        """Send a result; a worker with a sink stores what is done, but leaves failures to rank 0.
+
+        Only rank 0 knows which failures are final.
+        """
+        if self._sink is None:
+            self._link.send(result)
+            return
+        if result.errors:
+            self._link.send(result.part(result.status == FAILED))
+            result = result.part(result.status == DONE)
+        if result.points.size:
             self._sink.write([result])
-            result = result._replace(values=None)
-        self._link.send(result)
+            self._link.send(result._replace(values=None))
 
     def _one_pass(self, result: Result, part: slice) -> None:
         """Fill in a part of a result; when it fails as a whole, point by point."""
@@ -142,7 +159,7 @@ class Worker:
                     self._one_pass(result, slice(one, one + 1))
                 return
             result.status[part] = FAILED
-            result.errors.append((int(points[0]), f"{type(error).__name__}: {error}"))
+            result.errors.append((int(points[0]), summary(error)))
         result.seconds[part] = (time.perf_counter() - began) / points.size
 
 
@@ -156,15 +173,4 @@ def _blank(rank: int, chunk: Chunk, columns: int) -> Result:
         np.empty(size, np.uint8),
         np.empty(size, np.float32),
         [],
-    )
-
-
-def _cut(result: Result, size: int) -> Result:
-    """The first `size` points of a result."""
-    assert result.values is not None
-    return result._replace(
-        points=result.points[:size],
-        values=result.values[:size],
-        status=result.status[:size],
-        seconds=result.seconds[:size],
     )

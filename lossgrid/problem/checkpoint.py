@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossgrid.errors import UserError
-from lossgrid.problem.factory import summary
+from lossgrid.errors import UserError, summary
 
 State = Mapping[str, Tensor]
 

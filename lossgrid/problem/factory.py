@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lossgrid.errors import UserError
+from lossgrid.errors import UserError, summary
 
 
 @contextmanager
@@ -116,14 +116,6 @@ def user_errors(what: str) -> Iterator[None]:
         raise UserError(f"{what}: {error}") from error
     except (Exception, SystemExit) as error:
         raise UserError(f"{what} raised {summary(error)}") from error
-
-
-def summary(error: BaseException) -> str:
-    """Return an exception's type and message on one line of bounded length."""
-    message = " ".join(str(error).split())
-    if len(message) > 300:
-        message = message[:300] + " ..."
-    return f"{type(error).__name__}: {message}"
 
 
 def _import_file(path: Path) -> ModuleType:

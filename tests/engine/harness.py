@@ -64,9 +64,17 @@ class Memory:
             self.errors |= dict(result.errors)
 
 
-class Silent:
+class Listener:
+    """An observer that remembers who was retired."""
+
+    def __init__(self) -> None:
+        self.retirements: list[tuple[int, str]] = []
+
     def stored(self, results: list[Result]) -> None:
         pass
+
+    def retired(self, rank: int, message: str) -> None:
+        self.retirements.append((rank, message))
 
     def tick(self) -> None:
         pass
@@ -102,9 +110,11 @@ def run_job(
     worker_stopping: Callable[[], bool] = lambda: False,
     worker_sinks: list[Sink] | None = None,
     hub: ThreadHub | None = None,
+    observer: Listener | None = None,
 ) -> bool:
     """Run to the end; True if the job was left unfinished. Every worker has ended afterwards."""
     hub = hub or ThreadHub(len(evaluators))
+    observer = observer or Listener()
     sizer = ChunkSizer(len(evaluators), chunk, evaluators[0].points_per_pass)
     queue = ChunkQueue(shape, PointSet([np.ones(shape[0] * shape[1], bool)]))
     threads = [
@@ -123,7 +133,7 @@ def run_job(
     for thread in threads:
         thread.start()
     try:
-        return Coordinator(hub, queue, sizer, sink, Silent(), stopping).run()  # type: ignore[arg-type]
+        return Coordinator(hub, queue, sizer, sink, observer, stopping).run()  # type: ignore[arg-type]
     finally:
         for thread in threads:
             thread.join(timeout=20)

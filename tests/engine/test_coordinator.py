@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lossgrid.engine import coordinator
+from lossgrid.engine import coordinator, worker
 from lossgrid.engine.coordinator import DesertedError
-from lossgrid.engine.messages import DONE, FAILED, Result, Withdraw
+from lossgrid.engine.messages import DONE, FAILED, Chunk, Result, ToCoordinator, Withdraw
 from lossgrid.errors import RunFailedError, UserError
 from tests.engine.harness import Memory, Squares, ThreadHub, run_job
 
@@ -51,6 +51,24 @@ def test_a_point_that_raises_fails_alone(width: int) -> None:
     assert np.isnan(memory.values[bad]).all()
     assert np.array_equal(memory.values[~bad], np.flatnonzero(~bad) ** 2.0)
     assert memory.errors == {p: f"ValueError: dislikes {p}" for p in np.flatnonzero(bad)}
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_an_exception_that_cannot_be_told_fails_its_point_alone() -> None:
+    class Rude(Squares):
+        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            if points[0] == 50:
+                raise UnspeakableError
+            return super().__call__(points)
+
+    memory = Memory(POINTS)
+    assert run_job([Rude()], SHAPE, memory) is False
+    assert np.flatnonzero(memory.status == FAILED).tolist() == [50]
+    assert memory.errors[50].startswith("UnspeakableError: ")
 
 
 class Strange(Squares):
@@ -135,6 +153,55 @@ def test_a_late_answer_to_a_withdrawn_chunk_is_harmless() -> None:
     assert (memory.stored == 1).all()
 
 
+class Bare(Memory):
+    """Rank 0's side where every worker stores its own points."""
+
+    def write(self, results: list[Result]) -> None:
+        assert all(result.values is None for result in results)
+        for result in results:
+            self.stored[result.points] += 1
+
+
+class Counted(Memory):
+    """Notes when each result came, and of how many points."""
+
+    def __init__(self, points: int) -> None:
+        super().__init__(points)
+        self.parts: list[int] = []
+
+    def write(self, results: list[Result]) -> None:
+        super().write(results)
+        self.parts += [result.points.size for result in results]
+
+
+@pytest.mark.parametrize("writer", ["coordinator", "worker"])
+def test_a_long_chunk_is_stored_in_parts(writer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "TARGET_SECONDS", 0.05)
+    memory, hub = Counted(POINTS), ThreadHub(1)
+    sinks = {"sink": memory} if writer == "coordinator" else {"sink": Bare(POINTS)}
+    own = None if writer == "coordinator" else [memory]
+    computing = [Squares(seconds=lambda point: 0.01)]
+    assert run_job(computing, SHAPE, **sinks, chunk=1000, hub=hub, worker_sinks=own) is False  # type: ignore[arg-type]
+    assert [m.points.size for _, m in hub.sent if isinstance(m, Chunk)] == [POINTS]
+    assert max(memory.parts) < 15
+    assert (memory.stored == 1).all()
+    assert np.array_equal(memory.values, np.arange(POINTS) ** 2.0)
+
+
+def test_parts_of_a_chunk_that_two_workers_compute_are_stored_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "TARGET_SECONDS", 0.03)
+    memory, hub = Counted(POINTS), ThreadHub(2)
+    slow = Squares(seconds=lambda point: 0.01 if point < 60 else 0.05)
+    quick = Squares(seconds=lambda point: 0.002)
+    assert run_job([slow, quick], SHAPE, memory, chunk=60, hub=hub) is False
+    given = [m.points for _, m in hub.sent if isinstance(m, Chunk)]
+    assert sum(points.size for points in given) > POINTS  # what is left of the slow one's
+    assert (memory.stored == 1).all()
+    assert np.array_equal(memory.values, np.arange(POINTS) ** 2.0)
+
+
 class Dying(Squares):
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if points[0] == 50:
@@ -147,6 +214,43 @@ def test_a_worker_that_cannot_go_on_ends_the_job_by_name() -> None:
     with pytest.raises(RunFailedError, match=r"rank \d can't go on: SystemExit: 4"):
         run_job([Dying() for _ in range(3)], SHAPE, memory)
     assert 0 < (memory.status == DONE).sum() < POINTS
+
+
+def test_what_others_computed_is_stored_when_a_worker_cannot_go_on() -> None:
+    class Mortal(Squares):
+        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            if len(self.computed) == 5:
+                raise SystemExit(4)
+            return super().__call__(points)
+
+    memory = Memory(POINTS)
+    healthy = [Squares(seconds=lambda point: 0.004) for _ in range(3)]
+    with pytest.raises(RunFailedError):
+        run_job([Mortal(seconds=lambda point: 0.004), *healthy], SHAPE, memory, chunk=10)
+    computed = sorted(point for worker in healthy for point in worker.computed)
+    assert np.flatnonzero(memory.status == DONE).tolist() == computed
+
+
+def test_what_arrives_with_the_news_of_a_crash_is_stored() -> None:
+    class Together(ThreadHub):
+        """Lets nothing through until worker 1 has ended."""
+
+        def receive(self, seconds: float) -> tuple[int, ToCoordinator] | None:
+            while not self.links[1].to_coordinator.qsize() >= 2:
+                time.sleep(0.001)
+            self.receive = super().receive  # type: ignore[method-assign]
+            return self.receive(seconds)
+
+    class Dead(Squares):
+        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            time.sleep(0.1)
+            raise SystemExit(4)
+
+    memory, quick = Memory(POINTS), Squares()
+    with pytest.raises(RunFailedError, match="SystemExit: 4"):
+        run_job([quick, Dead()], SHAPE, memory, chunk=5, hub=Together(2))
+    assert np.flatnonzero(memory.status == DONE).tolist() == sorted(quick.computed)
+    assert len(quick.computed) >= 10
 
 
 class Full(Memory):
@@ -175,13 +279,6 @@ def test_a_failure_does_not_wait_for_a_worker_that_never_ends(
 
 def test_workers_can_store_by_themselves() -> None:
     files = [Memory(POINTS), Memory(POINTS)]
-
-    class Bare(Memory):
-        def write(self, results: list[Result]) -> None:
-            assert all(result.values is None for result in results)
-            for result in results:
-                self.stored[result.points] += 1
-
     told = Bare(POINTS)
     run_job([Squares(), Squares()], SHAPE, told, worker_sinks=files)  # type: ignore[arg-type]
     assert (told.stored == 1).all()

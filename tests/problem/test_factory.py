@@ -11,7 +11,7 @@ import torch
 
 from lossgrid.errors import UserError
 from lossgrid.problem import inside, load_callable
-from lossgrid.problem.factory import call, seeded, summary
+from lossgrid.problem.factory import call, seeded
 
 
 def test_inside_starts_in_the_folder_and_comes_back(tmp_path: Path) -> None:
@@ -134,7 +134,3 @@ def test_call_names_key_spec_and_exception(tmp_path: Path) -> None:
     assert str(raised.value) == "model.factory 'net.py:f' raised ValueError: two lines"
     with pytest.raises(UserError, match=r"model\.factory 'net.py:f' raised TypeError: .*'depth'"):
         call("model.factory", "net.py:f", tmp_path, depth=3)
-
-
-def test_summary_is_bounded() -> None:
-    assert len(summary(ValueError("x" * 10_000))) < 400
