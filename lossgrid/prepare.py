@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from lossgrid.engine.world import World
-from lossgrid.errors import UserError
+from lossgrid.errors import UserError, summary
 from lossgrid.evaluate import Checked, GridEvaluator, Plan, check, choose_plan
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.fingerprint import fingerprint
@@ -46,7 +46,7 @@ class Prepared:
             (values,) = self.evaluator.at([(0.0, 0.0)])
         except Exception as error:
             raise UserError(
-                f"model, loss or metrics fail at theta itself: {type(error).__name__}: {error}; "
+                f"model, loss or metrics fail at theta itself: {summary(error)}; "
                 "mend them or the data"
             ) from error
         found = dict(zip(self.evaluator.columns, values.tolist(), strict=True))

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.errors import summary
 from lossgrid.evaluate.evaluator import GridEvaluator
 from lossgrid.evaluate.networks import Place
 from lossgrid.evaluate.plan import Plan
-from lossgrid.problem.factory import summary
 from lossgrid.space import Grid
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
