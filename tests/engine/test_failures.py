@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lossgrid.engine.chunks import ChunkQueue
@@ -195,3 +198,37 @@ def test_a_late_success_replaces_a_failure() -> None:
     assert job.run() is False
     assert (memory.status == DONE).all()
     assert memory.stored.tolist() == [1, 2, 1, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shares=st.lists(st.sampled_from([0.0, 0.05, 0.5, 0.95, 1.0]), min_size=1, max_size=5),
+    slow=st.booleans(),
+    chunk=st.sampled_from([None, 1, 7, 100]),
+)
+def test_whatever_fails_where_the_job_ends(
+    seed: int, shares: list[float], slow: bool, chunk: int | None
+) -> None:
+    """Every point is stored: as done if it fails nowhere, as failed if it fails everywhere."""
+    generator = np.random.default_rng(seed)
+    count = 8 * 15
+    broken_points = generator.random((len(shares), count)) < np.array(shares)[:, None]
+    workers = [
+        Failing(row.__getitem__, seconds=0.001 if slow and not rank else 0.0)
+        for rank, row in enumerate(broken_points)
+    ]
+    memory, done = Memory(count), threading.Event()
+
+    def run() -> None:
+        run_job(workers, (8, 15), memory, chunk=chunk)
+        done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    assert done.wait(30), "the job does not end"
+    assert set(np.unique(memory.status)) <= {DONE, FAILED}
+    assert (memory.status[~broken_points.any(axis=0)] == DONE).all()
+    assert (memory.status[broken_points.all(axis=0)] == FAILED).all()
+    good = memory.status == DONE
+    assert np.array_equal(memory.values[good], np.flatnonzero(good) ** 2.0)
+    assert np.isnan(memory.values[~good]).all()
