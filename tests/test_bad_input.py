@@ -385,7 +385,7 @@ def starved(folder: Path, victim: int) -> Path:
 @writing_ranks
 def test_a_disk_that_is_full_from_the_start(flavour: Flavour, victim: int, tmp_path: Path) -> None:
     """Other ranks wait for their first point at that moment, and must not do so for ever."""
-    job = toy_job(tmp_path)
+    job = toy_job(tmp_path, loss="toy.py:slow", metrics=["loss"])  # so that each rank has a share
     args = [starved(tmp_path, victim), "_writer", "RLIMIT_FSIZE", "1000", "run", job]
     done = mpirun(flavour, 2, args, timeout=60)
     assert done.returncode == 2
