@@ -27,7 +27,7 @@ def data(samples=40, classes=3):
 
 def touchy(outputs, targets):
     """Fails far from theta as long as the file `broken` lies beside this one."""
-    if (HERE / "broken").exists() and outputs.abs().max() > 2:
+    if outputs.abs().max() > 2 and (HERE / "broken").exists():
         raise ValueError("too far out")
     return outputs.square().mean(dim=1)
 
@@ -48,7 +48,7 @@ def endless(outputs, targets):
     """Quick for the first points (and theta, and the trial), then an hour long."""
     import time
     endless.calls += 1
-    time.sleep(3600 if endless.calls > 60 else 0)
+    time.sleep(3600 if endless.calls > 24 else 0)
     float(outputs[0, 0])  # so one point a pass
     return outputs.square().mean(dim=1)
 

@@ -78,7 +78,7 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
             return Checked(form, evaluator, _error(pairs), tuple(objections))
         except Exception as error:
             said = str(error) if isinstance(error, _RefusedError) else summary(error)
-            objections.append(f"{form.form}: {said}")
+            objections.append(f"{form.form}: {said.partition('. ')[0]}")
     evaluator = plain if plainest == _exact(plainest) else evaluator_of(plainest)
     apart = 0.0 if evaluator is plain else _error(_pairs(evaluator, truth))
     return Checked(plainest, evaluator, apart, tuple(objections))
@@ -132,7 +132,7 @@ def _check_order(evaluator: GridEvaluator, places: list[Place]) -> None:
         for one, other in zip(alone, mixed, strict=True):
             rows = np.concatenate([one, other[number :: len(places)]])
             if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True):
-                raise _RefusedError("a point's bits depend on the points beside it")
+                raise _RefusedError("a point's bits depend on its place in the pass")
 
 
 def _error(pairs: list[Pair]) -> float:

@@ -129,7 +129,7 @@ def test_bits_that_depend_on_the_place_in_a_pass_are_refused() -> None:
 
     found = check(plan, GRID, evaluator_of)
     assert found.plan == FUSED
-    assert "beside it" in found.objections[0]
+    assert "place in the pass" in found.objections[0]
 
 
 def halved(outputs: Tensor, targets: Tensor) -> Tensor:
