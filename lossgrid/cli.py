@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
+from lossgrid.streams import unfailing
 
 JOB = click.argument("job", type=click.Path(path_type=Path))
 FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -33,8 +33,7 @@ class Sentences(click.Group):
         except (UserError, RunFailedError) as error:
             if ctx.params["debug"]:
                 raise
-            with suppress(OSError):  # the exit status is right though nobody can read the sentence
-                click.echo(f"lossgrid: {error}", err=True)
+            click.echo(f"lossgrid: {error}", err=True)
             ctx.exit(1 if isinstance(error, RunFailedError) else 2)
 
 
@@ -114,6 +113,7 @@ def doctor() -> int:
     return 0
 
 
+@unfailing()  # the exit status is right even if nobody can read the sentence
 def main() -> Any:
     """Run the command line and exit with its status."""
     try:

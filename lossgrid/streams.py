@@ -24,7 +24,8 @@ def unfailing() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = out, err
-        _let_go(out)
+        for stream in (out, err):
+            _let_go(stream)
 
 
 class _Unfailing:
@@ -55,12 +56,12 @@ class _Unfailing:
         return getattr(self._stream, name)
 
 
-def _let_go(out: TextIO | None) -> None:
-    """What stdout still holds must not fail at Python's end, which would be the exit status."""
-    if out is None:
+def _let_go(stream: TextIO | None) -> None:
+    """What a stream still holds must not fail at Python's end, which would be the exit status."""
+    if stream is None:
         return
     try:
-        out.flush()
+        stream.flush()
     except UNWRITABLE:
         with suppress(*UNWRITABLE), open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), out.fileno())
+            os.dup2(nowhere.fileno(), stream.fileno())

@@ -22,6 +22,12 @@ FULL = Path("/dev/full")
 """Writing to it fails as on a full disk."""
 
 
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python is for users: what can't be written is still there at its end."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 def broken_pipe() -> int:
     reading, writing = os.pipe()
     os.close(reading)
