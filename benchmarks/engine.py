@@ -1,8 +1,8 @@
 """Measure what the engine promises: `make bench-engine`, or `engine.py SECTION...` for a part.
 
-Sections: size, idle, dispatch, balance, right, bits, resume, crash. Needs four MPI environments;
-`right`, `bits` and `resume` also need the real images and checkpoints (LOSSGRID_SHARED). Writes
-Markdown tables.
+Sections: start, size, idle, dispatch, balance, right, bits, resume, crash. Needs four MPI
+environments; `start`, `right`, `bits` and `resume` also need the real images and checkpoints
+(LOSSGRID_SHARED). Writes Markdown tables.
 """
 
 from __future__ import annotations
@@ -204,6 +204,25 @@ def dispatch(folder: Path) -> Iterator[Row]:
         }
 
 
+def start(folder: Path) -> Iterator[Row]:
+    """Seconds from the command to its first stored point, files in the cache."""
+    out = folder / "start.vtkhdf"
+    for name, args in (("ResNet-20", job_args), ("dense", dense_args)):
+        for ranks in (1, 2, 16):
+            found = []
+            for _ in range(REPEATS + 1):
+                began = time.perf_counter()
+                with started(MPICH_WHEEL, ranks, args(out)) as launcher:
+                    while not (out.exists() and first_point_stored(out)):
+                        time.sleep(0.01)
+                    found.append(time.perf_counter() - began)
+                    launcher.kill()
+                clear(out)
+            warm = found[1:]
+            median = statistics.median(warm)
+            yield {"network": name, "ranks": ranks, "seconds": median, "most": max(warm)}
+
+
 def idle(folder: Path) -> Iterator[Row]:
     """CPU time of rank 0 while all evaluators sleep."""
     shares = []
@@ -370,7 +389,7 @@ def clear(out: Path) -> None:
 
 SECTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     function.__name__: function
-    for function in (size, idle, dispatch, balance, right, bits, resume, crash)
+    for function in (start, size, idle, dispatch, balance, right, bits, resume, crash)
 }
 
 
