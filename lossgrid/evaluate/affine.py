@@ -15,6 +15,7 @@ from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves
 
 from lossgrid.data import Split
+from lossgrid.evaluate.batches import batches
 from lossgrid.evaluate.fusing import proxies
 from lossgrid.evaluate.stages import part
 from lossgrid.evaluate.tracing import LAYERS, Trace, is_random
@@ -51,9 +52,8 @@ class FirstLayer:
         """
         states = _corner_states(state, plane)
         images = None
-        for begin in range(0, len(split), batch_size):
-            end = min(begin + batch_size, len(split))
-            inputs, _ = split.batch(begin, end, plane.corners.dtype)
+        for batch in batches(len(split), batch_size):
+            inputs, _ = split.batch(batch.begin, batch.end, plane.corners.dtype)
             for number, corner in enumerate(states):
                 (output,) = self.layer(*corner.values(), *tree_leaves(inputs))
                 if images is None:
@@ -61,33 +61,48 @@ class FirstLayer:
                     if output.element_size() * torch.Size(shape).numel() > LARGEST_IMAGES:
                         return None
                     images = torch.empty(shape, dtype=output.dtype, device=output.device)
-                images[number, begin:end] = output
+                if not output.isfinite().all():  # 0 times which is no 0
+                    return None
+                images[number, batch.begin : batch.end] = output
         assert images is not None
         return Split(images.transpose(0, 1), split.targets)
 
 
 def take_first_layer(traced: Trace) -> FirstLayer | None:
     """Cut a network after its first layer, if nothing else reads the inputs."""
-    nodes = list(traced.graph.nodes)
     places = traced.graph.find_nodes(op="placeholder")
-    state, inputs = places[: len(traced.names)], places[len(traced.names) :]
-    before = set(inputs)
-    layer = None
-    for node in nodes:
-        if node in places or before.isdisjoint(node.all_input_nodes):
-            continue
-        if node.target in LAYERS and not node.kwargs and node.args[0] in before:
-            layer = node
+    state, inputs = set(places[: len(traced.names)]), set(places[len(traced.names) :])
+    for layer in traced.graph.nodes:
+        if layer.target in LAYERS and not _ancestors(layer).isdisjoint(inputs):
             break
-        if is_random(node) or any(arg in state for arg in node.all_input_nodes):
-            return None
-        before.add(node)
-    if layer is None or any(arg not in state for arg in layer.all_input_nodes[1:]):
+    else:
         return None
-    if any(user not in before and user is not layer for node in before for user in node.users):
+    needed = _ancestors(layer.args[0]) | {layer.args[0]}
+    of_inputs = {node for node in needed if node in inputs or _ancestors(node) & inputs}
+    if (
+        layer.kwargs
+        or needed & state
+        or any(is_random(node) for node in needed)
+        or not set(layer.all_input_nodes[1:]) <= state
+        or any(
+            user is not layer and user not in needed for node in of_inputs for user in node.users
+        )
+    ):
         return None
-    early = [node for node in nodes if node in before or node in state]
-    return FirstLayer(part(traced, [*early, layer], [layer]), _rest(traced, before, layer))
+    early = [n for n in traced.graph.nodes if n in needed | state | inputs]
+    return FirstLayer(part(traced, [*early, layer], [layer]), _rest(traced, of_inputs, layer))
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    """All that a result is made of."""
+    found: set[fx.Node] = set()
+    waiting = list(node.all_input_nodes)
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += one.all_input_nodes
+    return found
 
 
 def _rest(traced: Trace, before: set[fx.Node], layer: fx.Node) -> Trace:
@@ -102,8 +117,9 @@ def _rest(traced: Trace, before: set[fx.Node], layer: fx.Node) -> Trace:
     total = coefficients @ images.transpose(0, 1).flatten(1)
     copies[layer] = total.view(layer.meta["val"].shape).node
     copies[layer].meta = dict(layer.meta)
+    inputs = traced.graph.find_nodes(op="placeholder")[len(traced.names) :]
     for node in traced.graph.nodes:
-        if node not in copies and node not in before:
+        if node not in copies and node not in before and node not in inputs:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     return Trace(graph, traced.owner, [*traced.names, "coefficients"], traced.outputs)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
+from lossgrid.evaluate.batches import Batch, batches
 from lossgrid.evaluate.networks import (
     Forward,
     FusedNetwork,
@@ -27,27 +27,6 @@ from lossgrid.evaluate.stacking import StackedNetwork
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
 from lossgrid.space import Grid, Plane
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples [begin, end) of a split's pass, of which those from `fresh` on are new.
-
-    The last batch is filled up with samples of the one before it, such that all batches of a split
-    have one shape and so the same kernels, whose bits may depend on it.
-    """
-
-    begin: int
-    fresh: int
-    end: int
-
-
-def batches(samples: int, size: int) -> Iterator[Batch]:
-    """Cut a split into batches of `min(size, samples)` samples each."""
-    size = min(size, samples)
-    for fresh in range(0, samples, size):
-        end = min(fresh + size, samples)
-        yield Batch(end - size, fresh, end)
 
 
 class GridEvaluator:

@@ -13,7 +13,13 @@ from lossgrid.evaluate.tracing import LAYERS, aten, is_new_memory
 NARROW = 32
 """Filters."""
 
-RESHAPES = (aten.view.default, aten.squeeze_.dims, aten.transpose.int, aten.t.default)
+RESHAPES = (
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.squeeze_.dims,
+    aten.transpose.int,
+    aten.t.default,
+)
 
 CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 

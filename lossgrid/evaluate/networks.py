@@ -16,7 +16,7 @@ from lossgrid.evaluate.fusing import cast_layers, fold_norms, lay_out_channels_l
 from lossgrid.evaluate.graphs import Graph, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import has_hooks, trace
+from lossgrid.evaluate.tracing import WritesError, has_hooks, trace
 from lossgrid.space import Plane
 
 Place = tuple[float, float]
@@ -69,10 +69,20 @@ class PlainNetwork:
     def lanes(self, count: int) -> list[Forward]:
         """A module each, since it may keep state as it runs; one if its copies would share it."""
         first = self._bound()
-        models = (
-            [first] if has_hooks(first) else [first, *(self._bound() for _ in range(count - 1))]
-        )
+        alone = count == 1 or has_hooks(first) or self._writes(first)
+        models = [first] if alone else [first, *(self._bound() for _ in range(count - 1))]
         return [partial(_with_copies, model) for model in models]
+
+    def _writes(self, model: nn.Module) -> bool:
+        """Whether it may write into the weights, which all copies share."""
+        inputs, _ = self.splits[0].batch(0, 1, self._flat.dtype)
+        try:
+            trace(model, inputs)
+        except WritesError:
+            return True
+        except Exception:
+            return False
+        return False
 
     def _bound(self) -> nn.Module:
         model = self._build_model().to(self._flat.device, self._flat.dtype).requires_grad_(False)

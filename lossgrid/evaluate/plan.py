@@ -26,8 +26,15 @@ ELEMENTS = {"cpu": 50 * 16 * 32 * 32, "cuda": 1000 * 16 * 32 * 32}
 LARGEST = {"cpu": 512, "cuda": 4096}
 """Samples a batch when the rule chooses; some batches are left for every lane."""
 
-MOST_POINTS = 64
-"""Points a pass when the rule chooses."""
+POINTS = (64, 32, 1)
+"""Points a pass. A multiple of 32 leaves no remainder to the scalar code after a vector loop, which
+may round otherwise, and would make the bits of the last point depend on its place."""
+
+LARGEST_PASS = 1 << 28
+"""Numbers in the widest result of all samples of several points: half a second's work."""
+
+SMALLEST = 16
+"""Samples a batch."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,9 @@ class Plan:
 def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) -> Plan:
     """Choose by rules alone, so that the same job gets the same plan on the same hardware.
 
-    A batch is as large as brings the network's widest result to a size that suits the device. If
-    that takes more samples than a batch may have, several points go through together. Networks
-    with convolutions gain nothing from that, nor do layers in bfloat16.
+    A pass is as large as brings the network's widest result to a size that suits the device:
+    several points, and samples of each. Networks with convolutions gain nothing from several
+    points, nor do layers in bfloat16.
 
     The choice is a hope: `check` says whether it works for this network.
 
@@ -124,14 +131,22 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     kind = device.type
     width = widths(problem)
     samples = max(len(split) for split in problem.splits.values())
-    batch_size = spec.batch_size
-    if batch_size == "auto":
-        batch_size = _even(samples, min(max(ELEMENTS[kind] // width.widest, 16), LARGEST[kind]))
-    several = ELEMENTS[kind] // (min(batch_size, samples) * width.widest)
     alone = width.convolves or spec.precision == "bfloat16"
-    points = 1 if alone else min(max(several, 1), MOST_POINTS)
-    hardware = _hardware(device)
-    return Plan(kind, hardware, torch.__version__, spec.precision, batch_size, "fused", points)
+    room = ELEMENTS[kind] // width.widest  # samples of all points of a batch together
+    most = 1 if alone else LARGEST_PASS // (samples * width.widest)
+    if spec.batch_size == "auto":
+        points = _points(min(most, room // SMALLEST))
+        batch_size = _even(samples, min(max(room // points, SMALLEST), LARGEST[kind]))
+    else:
+        batch_size = spec.batch_size
+        points = _points(min(most, room // min(batch_size, samples)))
+    return Plan(
+        kind, _hardware(device), torch.__version__, spec.precision, batch_size, "fused", points
+    )
+
+
+def _points(most: int) -> int:
+    return next(points for points in POINTS if points <= max(most, 1))
 
 
 def _even(samples: int, largest: int) -> int:

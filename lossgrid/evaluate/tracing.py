@@ -26,6 +26,10 @@ class UntraceableError(Exception):
     """Why a network can't be a graph, in a few words."""
 
 
+class WritesError(UntraceableError):
+    """It writes into what it is given."""
+
+
 @dataclass(frozen=True)
 class Trace:
     """What a network did when it was called once, operation by operation.
@@ -70,6 +74,7 @@ def trace(network: nn.Module, inputs: Any) -> Trace:
         return parts
 
     traced = record(call, *state.values(), *leaves)
+    _own_results(traced.graph)
     return Trace(traced.graph, traced, list(state), shapes[0])
 
 
@@ -112,12 +117,14 @@ def is_new_memory(node: fx.Node) -> bool:
         return False
     if operation in COMPOSED:
         return True
+    schema = operation._schema
     composed = torch._C._dispatch_has_kernel_for_dispatch_key(
         operation.name(),  # type: ignore[no-untyped-call]
         "CompositeImplicitAutograd",
     )
-    aliases = any(result.alias_info is not None for result in operation._schema.returns)
-    return not composed and not aliases
+    aliases = any(result.alias_info is not None for result in schema.returns)
+    hides = "unsafe" in schema.name  # that its result is a view
+    return bool(schema.returns) and not (composed or aliases or hides)
 
 
 def is_random(node: fx.Node) -> bool:
@@ -146,12 +153,33 @@ def _check(graph: fx.Graph) -> None:
             continue
         if not isinstance(node.target, OpOverload):
             raise UntraceableError(f"it calls {getattr(node.target, '__name__', node.target)}")
-        if node.target._schema.is_mutable and not is_new_memory(base(node)):
-            raise UntraceableError(f"{node.target} changes its inputs or weights")
+        trains = node.target == aten.batch_norm.default and node.args[5] and node.args[3]
+        if trains or (node.target._schema.is_mutable and not _is_own(node)):
+            raise WritesError(f"{node.target} changes its inputs or weights")
 
 
-def base(node: fx.Node) -> fx.Node:
-    """The operation in whose memory a result lies, as far as that is known."""
-    while not is_new_memory(node) and node.args and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
+def base(node: fx.Node) -> fx.Node | None:
+    """The operation, placeholder or constant in whose memory a result lies, if it is known."""
+    while not is_new_memory(node) and node.op == "call_function":
+        first = node.args[0] if node.args else None
+        if not isinstance(first, fx.Node):  # a list of tensors, say
+            return None
+        node = first
     return node
+
+
+def _is_own(node: fx.Node) -> bool:
+    """Whether a result lies in memory that an operation of this graph has made."""
+    found = base(node)
+    return found is not None and is_new_memory(found)
+
+
+def _own_results(graph: fx.Graph) -> None:
+    """Let no result lie in memory that was there before: a loss might write into it."""
+    (end,) = graph.find_nodes(op="output")
+    for result in end.all_input_nodes:
+        if isinstance(result.meta.get("val"), Tensor) and not _is_own(result):
+            with graph.inserting_before(end):
+                copied = graph.call_function(aten.clone.default, (result,))
+            copied.meta = dict(result.meta)
+            end.replace_input_with(result, copied)

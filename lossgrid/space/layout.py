@@ -97,10 +97,11 @@ class Layout:
         for name, parameter in model.named_parameters():
             if name in views:
                 parameter.data = views[name]
-        for name, _ in list(model.named_buffers()):
-            if name in views:
+        tied = {id(b): views[name] for name, b in model.named_buffers() if name in views}
+        for name, buffer in list(model.named_buffers(remove_duplicate=False)):
+            if id(buffer) in tied:
                 path, _, leaf = name.rpartition(".")
-                model.get_submodule(path)._buffers[leaf] = views[name]
+                model.get_submodule(path)._buffers[leaf] = tied[id(buffer)]
 
 
 def _state(

@@ -21,9 +21,10 @@ class First(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
+        self.factor = torch.tensor(2.0, dtype=torch.float64)  # outside the state
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.layer(x * 2)).flatten(1)
+        return F.relu(self.layer(x * self.factor)).flatten(1)
 
 
 class Skips(First):
@@ -109,6 +110,39 @@ def test_the_rest_makes_of_images_what_the_network_makes_of_inputs() -> None:
 @pytest.mark.parametrize("network", [Skips(nn.Linear(4, 4)), Shifts(), Computes(nn.Linear(4, 4))])
 def test_no_images_where_there_is_no_such_layer(network: nn.Module) -> None:
     assert take_first_layer(trace(network, torch.zeros(3, 4))) is None
+
+
+class Flattens(nn.Module):
+    """Knows the size of its batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.view(x.size(0), -1))
+
+
+def images_of(inputs: Tensor, batch_size: int) -> Split | None:
+    torch.manual_seed(0)
+    network = Flattens().double().requires_grad_(False)
+    first = take_first_layer(trace(network, inputs[:batch_size]))
+    assert first is not None
+    split = Split(inputs, torch.zeros(len(inputs)))
+    return first.images(split, state_of(network), plane_of(network, ["layer.weight"], False), 3)
+
+
+def test_a_network_may_know_its_batch_size() -> None:
+    inputs = torch.randn(7, 2, 2, dtype=torch.float64)
+    images = images_of(inputs, 3)
+    assert images is not None
+    assert len(images) == 7
+
+
+def test_no_images_of_what_is_not_finite() -> None:
+    inputs = torch.randn(7, 2, 2, dtype=torch.float64)
+    inputs[6, 0, 0] = torch.inf
+    assert images_of(inputs, 3) is None
 
 
 def test_no_images_that_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,29 @@ def test_every_metric_counts() -> None:
     assert checked(trained, posed=posed).plan == PLAIN
 
 
+def test_one_infinite_sample_excuses_no_other() -> None:
+    def touchy(outputs: Tensor, targets: Tensor) -> Tensor:
+        values = outputs.square().mean(dim=1)
+        return values.index_fill(0, torch.tensor([0]), torch.inf)
+
+    posed = replace(problem(with_weights(Counts)), metrics={"loss": touchy})
+    assert checked(with_weights(Counts), posed=posed).plan == PLAIN
+
+
+def test_a_loss_that_raises_in_low_precision_is_left_to_the_run() -> None:
+    calls = []
+
+    def touchy(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(float(outputs.sum()))
+        if len(calls) > 18:  # past the exact forms
+            raise ValueError("too coarse")
+        return outputs.square().mean(dim=1)
+
+    posed = replace(problem(), metrics={"loss": touchy})
+    found = checked(trained, replace(FUSED, precision="bfloat16"), posed)
+    assert found.plan.precision == "bfloat16"
+
+
 class Overflows(Network):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * torch.inf

@@ -162,6 +162,18 @@ def test_a_model_with_hooks_runs_in_one_lane() -> None:
     assert evaluator(lanes=3)._pool is not None
 
 
+class Renormalizes(Network):
+    """Writes into its weights, as embeddings with a largest norm do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.out.weight.clamp_(-1, 1)
+        return super().forward(x)
+
+
+def test_a_model_that_writes_into_its_weights_runs_in_one_lane() -> None:
+    assert evaluator(lambda: Renormalizes().eval(), lanes=3)._pool is None
+
+
 class Overwrites(Network):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.sub_(0.5))

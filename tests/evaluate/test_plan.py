@@ -45,8 +45,10 @@ class Decides(nn.Module):
         (trained_resnet, 5000, (3, 32, 32), 50, 1),
         (trained_resnet, 5010, (3, 32, 32), 50, 1),
         (digits_cnn, 1437, (1, 8, 8), 479, 1),
-        (small, 1797, (64,), 450, 14),
+        (small, 1797, (64,), 100, 64),
         (small, 20, (64,), 20, 64),
+        (small, 40000, (64,), 200, 32),
+        (small, 400000, (64,), 512, 1),
         (large, 1797, (64,), 150, 1),
         (Decides, 10, (3, 224, 224), 10, 1),
     ],
@@ -64,7 +66,7 @@ def test_passes_by_rule(
 
 def test_the_job_has_the_last_word() -> None:
     spec = EvaluationSpec(device="cpu", precision="float64", batch_size=7)
-    plan = choose_plan(spec, of(small, 9, 64), CPU)
+    plan = choose_plan(spec, of(small, 900, 64), CPU)
     assert (plan.batch_size, plan.dtype, plan.device) == (7, torch.float64, "cpu")
 
 

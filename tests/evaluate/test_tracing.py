@@ -118,6 +118,23 @@ class OverwritesPart(Layer):
         return self.conv(x)
 
 
+class OverwritesLists(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        torch._foreach_mul_([x], 0.9)
+        return self.conv(x)
+
+
+class OverwritesHidden(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        x.unsafe_split(1, 1)[0].mul_(0.5)
+        return self.conv(x)
+
+
+class Trains(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, training=True)
+
+
 class Learns(Layer):
     def forward(self, x: Tensor) -> Tensor:
         self.norm.running_mean.add_(1)  # type: ignore[union-attr, operator]
@@ -139,13 +156,40 @@ class Hooked(Layer):
         return self.conv(x)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [Decides, LeavesTorch, Overwrites, OverwritesPart, Learns, Autocasts, Hooked],
-)
+REFUSED = [
+    Decides,
+    LeavesTorch,
+    Overwrites,
+    OverwritesPart,
+    OverwritesLists,
+    OverwritesHidden,
+    Trains,
+    Learns,
+    Autocasts,
+    Hooked,
+]
+
+
+@pytest.mark.parametrize("make", REFUSED)
 def test_what_a_graph_can_not_say_is_refused(make: Callable[[], nn.Module]) -> None:
     network, inputs = make().eval().requires_grad_(False), images(1)
     given = inputs.clone()
     with pytest.raises(Exception):  # noqa: B017, PT011 (torch's own are many)
         trace(network, inputs)
     assert torch.equal(inputs, given)
+
+
+class Returns(Layer):
+    """Its inputs, a part of them, and a weight."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x, x[:, :1], self.conv.weight, x + 1
+
+
+def test_results_are_in_memory_of_their_own() -> None:
+    network, inputs = Returns().eval().requires_grad_(False), images(1)
+    given, weight = inputs.clone(), network.conv.weight.clone()
+    for result in run(network, inputs, inputs):
+        result.zero_()
+    assert torch.equal(inputs, given)
+    assert torch.equal(network.conv.weight, weight)

@@ -1,0 +1,27 @@
+"""How a split is cut into batches of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples [begin, end) of a split's pass, of which those from `fresh` on are new.
+
+    The last batch is filled up with samples of the one before it, such that all batches of a split
+    have one shape and so the same kernels, whose bits may depend on it.
+    """
+
+    begin: int
+    fresh: int
+    end: int
+
+
+def batches(samples: int, size: int) -> Iterator[Batch]:
+    """Cut a split into batches of `min(size, samples)` samples each."""
+    size = min(size, samples)
+    for fresh in range(0, samples, size):
+        end = min(fresh + size, samples)
+        yield Batch(end - size, fresh, end)
