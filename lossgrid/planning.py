@@ -38,6 +38,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         prepared = prepare(trained, worlds.alone(), stored)
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
+    seconds /= prepared.evaluator.points_per_pass  # a pass is as long if it is not full
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
     chunks = _chunks(job, prepared, ranks, pending, seconds)
