@@ -62,7 +62,7 @@ def contenders(
         found["reference code (its loader, 2 workers)"] = reference(model, loader)
     tensors = DataLoader(TensorDataset(inputs, labels), batch_size=128)
     found["reference code (tensors, no workers)"] = reference(model, tensors)
-    steps = 2 if pictures is not None else 20
+    steps = 1 if pictures is not None else 20
     found["loss-landscapes"] = loss_landscapes(model, inputs, labels, steps)
     found["landscaper"] = landscaper(model, inputs, labels, steps)
     return found
