@@ -89,7 +89,7 @@ def ours(problem: Problem, precision: str, plain: bool = False) -> Contender:
         plan = replace(plan, network="plain", points_per_pass=1)
     plane = plane_of(problem.build_model())
     evaluator = GridEvaluator(problem, plane, GRID, plan, device, lanes(device, CORES))
-    count = 1 if plan.batch_size * 20 < len(problem.splits["train"]) else 280
+    count = 1 if plan.batch_size * 20 < len(problem.splits["train"]) else 640
     points = np.arange(count)
 
     def pass_through() -> int:
@@ -130,6 +130,7 @@ def gemm_rate(dtype: torch.dtype) -> float:
 def timed(contender: Contender) -> float:
     """Seconds a point; what a peer prints is left out."""
     torch.set_num_threads(CORES)
+    time.sleep(0.3)  # until the threads of the one before have ceased to spin
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         count = contender()

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
@@ -23,9 +22,8 @@ from lossgrid.evaluate.networks import (
     PlainNetwork,
 )
 from lossgrid.evaluate.plan import Plan
-from lossgrid.evaluate.stacking import StackedNetwork
+from lossgrid.evaluate.stacking import StackedNetwork, of_each_point
 from lossgrid.problem import Problem
-from lossgrid.problem.losses import PerSample
 from lossgrid.space import Grid, Plane
 
 
@@ -61,7 +59,9 @@ class GridEvaluator:
         self.points_per_pass = plan.points_per_pass
         self.plan = plan
         self._grid = grid
-        self._metrics = [_of_each_point(metric, plan) for metric in problem.metrics.values()]
+        metrics = problem.metrics.values()
+        stacked = plan.points_per_pass > 1
+        self._metrics = [of_each_point(m) for m in metrics] if stacked else list(metrics)
         self._network = _moving(problem, plane, plan, device)
         self._splits = self._network.splits
         shape = [plan.points_per_pass] if plan.points_per_pass > 1 else []
@@ -155,8 +155,3 @@ def _on_device(split: Split, device: torch.device) -> Split:
         tree_map(lambda leaf: leaf.to(device), tree) for tree in (split.inputs, split.targets)
     )
     return replace(split, inputs=inputs, targets=targets)
-
-
-def _of_each_point(metric: PerSample, plan: Plan) -> PerSample:
-    """A metric for outputs whose first dimension is the points of a pass."""
-    return metric if plan.points_per_pass == 1 else vmap(metric, in_dims=(0, None))

@@ -26,8 +26,8 @@ ELEMENTS = {"cpu": 50 * 16 * 32 * 32, "cuda": 1000 * 16 * 32 * 32}
 LARGEST = {"cpu": 512, "cuda": 4096}
 """Samples a batch when the rule chooses; some batches are left for every lane."""
 
-POINTS = (64, 32, 1)
-"""Points a pass. A multiple of 32 leaves no remainder to the scalar code after a vector loop, which
+POINTS = (32, 1)
+"""Points a pass. Thirty-two leave no remainder to the scalar code after a vector loop, which
 may round otherwise, and would make the bits of the last point depend on its place."""
 
 LARGEST_PASS = 1 << 28

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import vmap
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from lossgrid.data import Split
 from lossgrid.evaluate.affine import take_first_layer
@@ -17,6 +18,7 @@ from lossgrid.evaluate.networks import Forward, Place
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stages import split_by_weights
 from lossgrid.evaluate.tracing import Trace, record, trace
+from lossgrid.problem.losses import PerSample
 from lossgrid.space import Plane
 
 
@@ -96,3 +98,30 @@ class StackedNetwork:
         work_in_place(of_batch.graph)
         of_batch.recompile()
         return Graph(of_points, of_batch, traced.outputs)
+
+
+def of_each_point(metric: PerSample) -> PerSample:
+    """A metric for outputs whose first dimension is the points of a pass.
+
+    Recorded for each kind of arguments: vmap itself takes as long as a small network.
+    """
+    recorded: dict[Shapes, fx.GraphModule] = {}
+    recording = Lock()
+
+    def values(outputs: Any, targets: Any) -> Tensor:
+        leaves, form = tree_flatten((outputs, targets))
+        key = shapes(leaves)
+
+        def of_point(*parts: Tensor) -> list[Tensor]:
+            return [metric(*tree_unflatten(parts, form))]
+
+        with recording:
+            if key not in recorded:
+                count = len(tree_leaves(outputs))
+                dims = (0,) * count + (None,) * (len(leaves) - count)
+                recorded[key] = record(vmap(of_point, in_dims=dims), *leaves, composed=False)
+        found: Tensor
+        (found,) = recorded[key](*leaves)
+        return found
+
+    return values
