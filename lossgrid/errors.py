@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class StorageError(UserError):
+    """What has been computed can't be stored: nobody's points are at fault."""
+
+
 class RunFailedError(Exception):
     """The run itself broke down; what was stored is safe. Exit status 1."""
 

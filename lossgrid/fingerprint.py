@@ -37,6 +37,7 @@ def fingerprint(
         "beta": "none" if grid.beta is None else _axis(grid.beta),
         "loss": job.loss,
         "metrics": ", ".join(job.metrics),
+        "tolerance": str(job.evaluation.tolerance).lower(),
     }
     parts |= {f"data {name}": _split(split) for name, split in problem.splits.items()}
     return parts | {f"plan {key}": str(value) for key, value in asdict(plan).items()}

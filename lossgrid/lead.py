@@ -26,10 +26,12 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Prepared
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import ProgressView
+from lossgrid.stages import by_lattice
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, check_replaceable, read_results
+from lossgrid.store.samples import begin_samples, samples_path
 from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete, reset_lost
 
 COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
@@ -69,6 +71,8 @@ class Lead:
         self._log: RunLog
         self._results: Results | None = None
         self._pending: PointSet
+        self._stages: list[PointSet]
+        self._sampled: dict[str, int] = {}  # splits of which points use some samples
         self._error_rows: dict[int, int]
 
     def begin(
@@ -119,12 +123,30 @@ class Lead:
         else:
             self._refuse_another(self._results, made_of)
         self._pending = self._results.unfinished()
+        self._stages = [self._pending]
+        if prepared.samples is not None:
+            splits = prepared.problem.splits
+            self._sampled = {name: len(split) for name, split in splits.items()}
         self._error_rows = self._results.error_rows()
         self._announce(parallel)
         return Order(len(self._pending) > 0, parallel)
 
+    def stages(self, prepared: Prepared) -> int:
+        """In how many stages the pending points are computed.
+
+        Raises:
+            UserError: what one stage keeps for the next can't be stored.
+        """
+        samples = prepared.samples
+        if samples is not None:
+            begin_samples(samples.path, self._found.attributes["created"] + self._found.plan)
+            samples.open()
+            self._stages = by_lattice(prepared.grid.shape, self._pending, samples.has)
+            samples.close()
+        return len(self._stages)
+
     def compute(self, prepared: Prepared, writer: PointWriter) -> bool:
-        """Have every pending point computed and stored.
+        """Have the points of the next stage computed and stored.
 
         Returns: whether some were left for another run (a signal).
 
@@ -133,7 +155,8 @@ class Lead:
             RunFailedError: a worker could not go on.
         """
         job, world, results = self._job, self._world, self._found
-        done = results.points - len(self._pending)
+        done = results.points - sum(map(len, self._stages))
+        pending = self._stages.pop(0)
         self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
         view = ProgressView(results.points, done, self._console)
         try:
@@ -143,7 +166,7 @@ class Lead:
                     prepared.evaluator,
                     job.runtime.coordinator == "shared",
                     prepared.grid.shape,
-                    self._pending,
+                    pending,
                     None if job.runtime.chunk == "auto" else job.runtime.chunk,
                     CoordinatorSink(writer, self._error_rows),
                     view,
@@ -185,7 +208,11 @@ class Lead:
             )
             return SOME_FAILED
         mark_complete(results.path)
+        samples_path(results.path).unlink(missing_ok=True)
         self._say(f"complete: {where} (opens in ParaView as it is)")
+        for split, population in self._sampled.items():
+            share = results.values[f"{split}_samples"].mean() / population
+            self._say(f"          {split}: from {share:.1%} of all evaluations of a sample")
         if odd := results.not_finite():
             counts = ", ".join(f"{count} of {name}" for name, count in odd.items())
             self._say(f"          not finite: {counts}, of {results.points} values each")
@@ -195,6 +222,7 @@ class Lead:
     def _see_to_power_loss(self, results: Results) -> None:
         """Before all else: however this run ends, the next one need not know of the power loss."""
         if self._lock.power_lost:
+            samples_path(results.path).unlink(missing_ok=True)
             reset_lost(results)
             self._lock.forget_power_loss()
 

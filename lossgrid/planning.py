@@ -56,7 +56,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         f"batches of {prepared.plan.batch_size}, {_network(prepared)}",
         "memory": _memory(prepared),
         "a point": f"{seconds:.3g} s here",
-        "in all": f"{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
+        "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
 
@@ -93,6 +93,12 @@ def _chunks(job: Job, prepared: Prepared, ranks: int, pending: int, seconds: flo
         pending -= sizer.size(count % ranks, pending)
         count += 1
     return count
+
+
+def _at_most(job: Job) -> str:
+    """A tolerance saves what is not known before."""
+    tolerance = job.evaluation.tolerance
+    return "" if tolerance is None else f"to a tolerance of {tolerance:g}, at most "
 
 
 def _ranks(ranks: int) -> str:

@@ -5,35 +5,39 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError, summary
-from lossgrid.evaluate import Checked, GridEvaluator, Plan, check, choose_plan
+from lossgrid.evaluate import AdaptiveEvaluator, Checked, GridEvaluator, Plan, check, choose_plan
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.fingerprint import fingerprint
 from lossgrid.job import Job
-from lossgrid.problem import Problem, load_problem
+from lossgrid.problem import Problem, load_problem, shuffled
 from lossgrid.space import Grid, Plane, build_plane
+from lossgrid.store.samples import SampleFile, samples_path
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One rank's problem, plane and evaluator, and what they were made of."""
+    """One rank's problem, plane and evaluator, and what they were made of.
+
+    Attributes:
+        evaluator: of grid points.
+        samples: what it keeps for finer lattices, if it does; to be opened for each stage.
+    """
 
     problem: Problem
     plane: Plane
     grid: Grid
     checked: Checked
     fingerprint: dict[str, str]
+    evaluator: Evaluator
+    samples: SampleFile | None
 
     @property
     def plan(self) -> Plan:
         """How points are evaluated."""
         return self.checked.plan
-
-    @property
-    def evaluator(self) -> GridEvaluator:
-        """What evaluates them."""
-        return self.checked.evaluator
 
     def measure_theta(self) -> tuple[dict[str, float], float]:
         """Values of all columns at theta itself, and the seconds that this took.
@@ -43,13 +47,14 @@ class Prepared:
         """
         began = time.perf_counter()
         try:
-            (values,) = self.evaluator.at([(0.0, 0.0)])
+            (values,) = self.checked.evaluator.at([(0.0, 0.0)])
         except Exception as error:
             raise UserError(
                 f"model, loss or metrics fail at theta itself: {summary(error)}; "
                 "mend them or the data"
             ) from error
-        found = dict(zip(self.evaluator.columns, values.tolist(), strict=True))
+        columns = self.checked.evaluator.columns
+        found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
 
@@ -66,6 +71,9 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
         UserError: a part can't be loaded or does not fit.
     """
     problem = load_problem(job)
+    if job.evaluation.tolerance is not None:
+        splits = {name: shuffled(split) for name, split in problem.splits.items()}
+        problem = replace(problem, splits=splits)
     model = problem.build_model()
     plane = build_plane(job, model)
     grid = Grid.of(job.grid)
@@ -84,4 +92,14 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
 
     checked = check(plan, grid, evaluator_of)
     made_of = fingerprint(job, model, problem, plane, grid, checked.plan)
-    return Prepared(problem, plane, grid, checked, made_of)
+    if job.evaluation.tolerance is None:
+        return Prepared(problem, plane, grid, checked, made_of, checked.evaluator, None)
+    samples = SampleFile(
+        samples_path(job.output),
+        grid.shape,
+        [(len(problem.metrics), len(split)) for split in problem.splits.values()],
+    )
+    adaptive = AdaptiveEvaluator(
+        checked.evaluator, grid, problem, job.evaluation.tolerance, samples
+    )
+    return Prepared(problem, plane, grid, checked, made_of, adaptive, samples)

@@ -19,6 +19,7 @@ from lossgrid.errors import RunFailedError, UserError
 from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
 from lossgrid.prepare import Prepared, prepare
+from lossgrid.store.samples import SampleFile
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
 from lossgrid.streams import unfailing
 
@@ -103,9 +104,14 @@ def _compute(
         each(world, lambda: check_writable(job.output), lambda _: None)
     writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
     with _closed_together(world, writer):
-        if lead is None:
-            work(world, prepared.evaluator, writer, stopping)
-        return led(world, lambda: _of(lead).compute(prepared, _of(writer)))
+        for _ in range(led(world, lambda: _of(lead).stages(prepared))):
+            with _open_together(world, prepared.samples):
+                if lead is None:
+                    work(world, prepared.evaluator, writer, stopping)
+                unfinished = led(world, lambda: _of(lead).compute(prepared, _of(writer)))
+            if unfinished:
+                return True
+    return False
 
 
 def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWriter | None:
@@ -114,6 +120,17 @@ def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWr
         return None
     comm = world.comm if order.parallel else None
     return PointWriter(job.output, prepared.evaluator.columns, job.runtime.sync_seconds, comm)
+
+
+@contextmanager
+def _open_together(world: World, samples: SampleFile | None) -> Iterator[None]:
+    """For a stage, what earlier ones have kept; all of it is there once every rank closed it."""
+    if samples is None:
+        yield
+        return
+    each(world, samples.open, lambda _: None)
+    yield
+    each(world, samples.close, lambda _: None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,6 +25,7 @@ from lossgrid.run import run
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, read_results
+from lossgrid.store.samples import samples_path
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
 from tests.toy import toy_job
 
@@ -465,3 +467,71 @@ def rank_processes(job: Path) -> list[int]:
         if b"python" in words[0] and str(job).encode() in words:
             found.append(int(cmdline.parent.name))
     return sorted(found)
+
+
+def sampled_job(folder: Path, **changes: Any) -> Path:
+    """A job with a tolerance, of which most points use a part of the samples."""
+    data = {"train": {"factory": "toy.py:data", "kwargs": {"samples": 1000}}}
+    evaluation = {"tolerance": 0.03, "batch_size": 50}
+    return toy_job(folder, data=data, grid=plane(17, 13), evaluation=evaluation, **changes)
+
+
+def test_a_tolerance_saves_samples_and_is_kept(tmp_path: Path) -> None:
+    assert run(sampled_job(tmp_path)) == COMPLETE
+    values = results(tmp_path).values
+    loss, error, used = (values[f"train_{n}"] for n in ("loss", "loss_sem", "samples"))
+    assert run(sampled_job(tmp_path), ["evaluation.tolerance=null"], overwrite=True) == COMPLETE
+    truth = results(tmp_path).values["train_loss"]
+    assert used.mean() < 500
+    assert (used == 1000).any()
+    assert (error[used == 1000] == 0).all()
+    assert loss[used == 1000] == pytest.approx(truth[used == 1000], rel=1e-6)
+    assert (error <= 0.03 * (loss + 0.01)).all()
+    assert (np.abs(loss - truth) <= 2 * error + 1e-6).mean() > 0.9
+    assert (np.abs(loss - truth) <= 5 * error + 1e-6).all()
+    accuracy = values["train_accuracy"]
+    assert ((accuracy >= -0.1) & (accuracy <= 1.1)).all()
+
+
+def test_estimates_have_the_same_bits_on_any_ranks(flavour: Flavour, tmp_path: Path) -> None:
+    job = sampled_job(tmp_path)
+    run(job)
+    alone = stacked(results(tmp_path))
+    for ranks in (2, 3):
+        args = ["-m", "lossgrid", "run", job, "--overwrite"]
+        done = mpirun(flavour, ranks, args, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert stacked(results(tmp_path)) == alone
+    left = [path.name for path in (tmp_path / "out").iterdir() if ".samples" in path.name]
+    assert left == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_estimates_go_on_after_a_kill(lost: bool, tmp_path: Path) -> None:
+    """Whether the per-sample values of coarser lattices have survived or not."""
+    job = sampled_job(tmp_path, metrics=["loss", "toy.py:tardy"])
+    run(job)
+    alone = stacked(results(tmp_path))
+    args = ["-m", "lossgrid", "run", job, "--overwrite"]
+    (tmp_path / "out" / "toy.vtkhdf").unlink()
+    with started(MPICH_WHEEL, 2, args) as launcher:
+        await_points(tmp_path, 80)  # of the finest lattice but one
+        os.kill(rank_processes(job)[1], signal.SIGKILL)
+        launcher.communicate(timeout=60)
+    assert results(tmp_path).count(PENDING) > 0
+    if lost:
+        samples_path(tmp_path / "out" / "toy.vtkhdf").unlink()
+    assert run(job) == COMPLETE
+    assert stacked(results(tmp_path)) == alone
+
+
+def test_points_whose_parents_fail_are_estimated_without_them(tmp_path: Path) -> None:
+    job = sampled_job(tmp_path, metrics=["loss", "toy.py:touchy"])
+    (tmp_path / "broken").touch()
+    assert run(job) == SOME_FAILED
+    found = results(tmp_path)
+    failed = found.status == FAILED
+    assert failed.any()
+    assert np.isfinite(found.values["train_loss"][~failed]).all()
+    (tmp_path / "broken").unlink()
+    assert run(job) == COMPLETE

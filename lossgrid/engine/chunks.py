@@ -6,8 +6,8 @@ from collections import deque
 
 import numpy as np
 
-from lossgrid.engine.order import coarse_to_fine
 from lossgrid.engine.pointset import Points, PointSet
+from lossgrid.lattice import coarse_to_fine
 
 
 class ChunkQueue:

@@ -25,7 +25,7 @@ from lossgrid.engine.messages import (
 )
 from lossgrid.engine.pointset import Points
 from lossgrid.engine.sizing import TARGET_SECONDS
-from lossgrid.errors import UserError, summary
+from lossgrid.errors import StorageError, UserError, summary
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
@@ -38,7 +38,12 @@ class Evaluator(Protocol):
     points_per_pass: int
 
     def __call__(self, points: Points) -> NDArray[np.float64]:
-        """Values of at most `points_per_pass` points: float64, shape (n, len(columns))."""
+        """Values of at most `points_per_pass` points: float64, shape (n, len(columns)).
+
+        Raises:
+            StorageError: what it keeps for other points can't be stored; ends the job.
+            Exception: of any other kind, a failure of these points.
+        """
 
 
 class Sink(Protocol):
@@ -153,6 +158,8 @@ class Worker:
         try:
             result.values[part] = self._evaluate(points)
             result.status[part] = DONE
+        except StorageError:
+            raise
         except Exception as error:
             if points.size > 1:
                 for one in range(part.start, part.stop):

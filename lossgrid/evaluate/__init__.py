@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lossgrid.evaluate.adaptive import AdaptiveEvaluator
 from lossgrid.evaluate.check import Checked, check
 from lossgrid.evaluate.evaluator import GridEvaluator
 from lossgrid.evaluate.plan import Plan, choose_plan
 
-__all__ = ["Checked", "GridEvaluator", "Plan", "check", "choose_plan"]
+__all__ = ["AdaptiveEvaluator", "Checked", "GridEvaluator", "Plan", "check", "choose_plan"]

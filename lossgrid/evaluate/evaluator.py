@@ -88,9 +88,28 @@ class GridEvaluator:
         with torch.inference_mode():
             self._move(places)
             for split, samples in zip(self._splits, self._samples, strict=True):
-                self._fill(split, samples)
+                self._fill(split, samples, self._batches(split))
             means = torch.cat([samples.mean(dim=-1) for samples in self._samples], dim=-1)
             return means.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
+
+    def move(self, place: Place) -> None:
+        """Go to a place, to look at some samples there."""
+        with torch.inference_mode():
+            self._move([place])
+
+    def samples(self, number: int, begin: int, end: int) -> NDArray[np.float64]:
+        """Values of some samples of a split at the place moved to, with one point a pass.
+
+        Args:
+            number: of the split.
+            begin, end: of whole batches; the last may end with the split.
+
+        Returns: float64, shape (metrics, end - begin).
+        """
+        split, samples = self._splits[number], self._samples[number]
+        with torch.inference_mode():
+            self._fill(split, samples, [b for b in self._batches(split) if begin <= b.fresh < end])
+            return samples[:, begin:end].cpu().numpy().copy()
 
     def first_batch(self, places: list[Place]) -> list[NDArray[np.float64]]:
         """Per-sample values of each split's first batch: shapes (n, metrics, samples)."""
@@ -98,7 +117,7 @@ class GridEvaluator:
         with torch.inference_mode():
             self._move(places)
             for split, samples in zip(self._splits, self._samples, strict=True):
-                batch = next(batches(len(split), self.plan.batch_size))
+                batch = self._batches(split)[0]
                 self._run(split, samples, batch)
                 values = samples[..., : batch.end].reshape(-1, len(self._metrics), batch.end)
                 found.append(values[: len(places)].cpu().numpy().copy())
@@ -108,9 +127,11 @@ class GridEvaluator:
         _one_thread()
         self._network.move(places + places[-1:] * (self.points_per_pass - len(places)))
 
-    def _fill(self, split: Split, samples: Tensor) -> None:
-        """Per-sample values of a split."""
-        parts = batches(len(split), self.plan.batch_size)
+    def _batches(self, split: Split) -> list[Batch]:
+        return list(batches(len(split), self.plan.batch_size))
+
+    def _fill(self, split: Split, samples: Tensor, parts: list[Batch]) -> None:
+        """Per-sample values of some batches of a split."""
         if self._pool is None:
             for batch in parts:
                 self._run(split, samples, batch)

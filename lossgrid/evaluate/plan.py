@@ -26,6 +26,9 @@ ELEMENTS = {"cpu": 50 * 16 * 32 * 32, "cuda": 1000 * 16 * 32 * 32}
 LARGEST = {"cpu": 512, "cuda": 4096}
 """Samples a batch when the rule chooses; some batches are left for every lane."""
 
+LARGEST_SAMPLED = {"cpu": 50, "cuda": 200}
+"""The same where a point uses some samples only: whole batches."""
+
 POINTS = (32, 1)
 """Points a pass. Thirty-two leave no remainder to the scalar code after a vector loop, which
 may round otherwise, and would make the bits of the last point depend on its place."""
@@ -131,12 +134,13 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     kind = device.type
     width = widths(problem)
     samples = max(len(split) for split in problem.splits.values())
-    alone = width.convolves or spec.precision == "bfloat16"
+    alone = width.convolves or spec.precision == "bfloat16" or spec.tolerance is not None
+    largest = (LARGEST if spec.tolerance is None else LARGEST_SAMPLED)[kind]
     room = ELEMENTS[kind] // width.widest  # samples of all points of a batch together
     most = 1 if alone else LARGEST_PASS // (samples * width.widest)
     if spec.batch_size == "auto":
         points = _points(min(most, room // SMALLEST))
-        batch_size = _even(samples, min(max(room // points, SMALLEST), LARGEST[kind]))
+        batch_size = _even(samples, min(max(room // points, SMALLEST), largest))
     else:
         batch_size = spec.batch_size
         points = _points(min(most, room // min(batch_size, samples)))

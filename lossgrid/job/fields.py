@@ -75,6 +75,13 @@ def _duration(value: object) -> float:
     return seconds
 
 
+def _share(value: object) -> float:
+    share = _real(value)
+    if not 0 < share < 1:
+        raise expected("a number between 0 and 1, such as 0.01")
+    return share
+
+
 def _integer(value: object, low: int, high: int, allowed: str) -> int:
     """An int in [low, high]; 51.0 is taken for 51, true is not taken for 1."""
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
@@ -136,6 +143,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 FileStem = Annotated[str, BeforeValidator(_file_stem)]
 CallableSpec = Annotated[str, BeforeValidator(_callable_spec)]
 Real = Annotated[float, BeforeValidator(_real)]
+Share = Annotated[float, BeforeValidator(_share)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Count = Annotated[int, BeforeValidator(_count)]
 AxisPoints = Annotated[int, BeforeValidator(_axis_points)]

@@ -32,6 +32,7 @@ from lossgrid.job.fields import (
     Patterns,
     Real,
     Seed,
+    Share,
     Switch,
     Text,
     expected,
@@ -223,6 +224,7 @@ class EvaluationSpec(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     batch_size: CountOrAuto = "auto"
+    tolerance: Share | None = None
 
 
 class RuntimeSpec(Section):
@@ -279,6 +281,20 @@ class Job(Section):
             if name not in self.columns:
                 raise refusal(
                     f"no such result {unknown(name, self.columns)}", "model", "expect", name
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_tolerance(self) -> Job:
+        if self.evaluation.tolerance is None:
+            return self
+        if "loss" not in self.metrics:
+            raise refusal("needs the loss among the metrics", "evaluation", "tolerance")
+        for name in map(metric_name, self.metrics):
+            if name == "samples" or name.endswith("_sem"):
+                raise refusal(
+                    f"with evaluation.tolerance {name!r} is the name of a result of its own",
+                    "metrics",
                 )
         return self
 

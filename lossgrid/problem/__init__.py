@@ -6,6 +6,7 @@ from lossgrid.problem.checkpoint import load_checkpoint, read_checkpoint, save_c
 from lossgrid.problem.factory import inside, load_callable
 from lossgrid.problem.problem import Problem, load_problem
 from lossgrid.problem.recipe import prepare_checkpoint
+from lossgrid.problem.splits import shuffled
 
 __all__ = [
     "Problem",
@@ -16,4 +17,5 @@ __all__ = [
     "prepare_checkpoint",
     "read_checkpoint",
     "save_checkpoint",
+    "shuffled",
 ]

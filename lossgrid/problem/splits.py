@@ -67,6 +67,16 @@ def subset(available: int, samples: int | None, seed: int, key: str) -> Sequence
     return chosen
 
 
+def shuffled(split: Split) -> Split:
+    """The samples of a split in random order, the same every time."""
+    generator = np.random.Generator(np.random.Philox(0))
+    order = torch.from_numpy(generator.permutation(len(split)))
+    inputs, targets = (
+        tree_map(lambda leaf: leaf[order], tree) for tree in (split.inputs, split.targets)
+    )
+    return Split(inputs, targets, split.prepare)
+
+
 def _cut(split: Split, key: str, spec: SplitSpec) -> Split:
     _check_lengths(split, key)
     indices = subset(len(split), spec.samples, spec.seed, key)

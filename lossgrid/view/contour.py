@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.engine.messages import FAILED, PENDING
-from lossgrid.engine.order import lattice, strides
 from lossgrid.errors import UserError
+from lossgrid.lattice import lattice, strides
 from lossgrid.view import Landscape
 from lossgrid.view.scale import Scale, number, scale_for
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.order import coarse_to_fine
 from lossgrid.engine.pointset import PointSet
+from lossgrid.lattice import coarse_to_fine
 
 
 @given(data=st.data(), ny=st.integers(1, 25), nx=st.integers(1, 25))

@@ -200,7 +200,16 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
         ({"metrics": ["loss", "my.py:loss"]}, "metrics: two metrics are named 'loss'"),
         ({"metrics": "loss"}, "metrics: found 'loss', expected a list"),
         ({"evaluation": {"precision": "tf32"}}, "expected 'float32', 'bfloat16' or 'float64'"),
-        ({"evaluation": {"tolerance": 0.1}}, "evaluation.tolerance: unknown key"),
+        ({"evaluation": {"tolerance": 0}}, "found 0, expected a number between 0 and 1, such"),
+        ({"evaluation": {"tolerance": "1%"}}, "tolerance: found '1%', expected a number"),
+        (
+            {"evaluation": {"tolerance": 0.1}, "metrics": ["accuracy"]},
+            "evaluation.tolerance: needs the loss among the metrics",
+        ),
+        (
+            {"evaluation": {"tolerance": 0.1}, "metrics": ["loss", "my.py:samples"]},
+            "metrics: with evaluation.tolerance 'samples' is the name of a result of its own",
+        ),
         ({"evaluation": {"batch_size": 0}}, "found 0, expected auto or an integer >= 1"),
         ({"evaluation": {"batch_size": "all"}}, "found 'all', expected auto or an integer >= 1"),
         ({"runtime": {"share_gpus": 1}}, "share_gpus: found 1, expected true or false"),

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from lossgrid.engine.order import coarse_to_fine
 from lossgrid.errors import UserError
+from lossgrid.lattice import coarse_to_fine
 from lossgrid.view import Landscape
 from lossgrid.view.contour import _draw, _drawn_lattice, _snapshot, plot_contour
 

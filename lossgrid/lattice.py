@@ -1,0 +1,128 @@
+"""The nested lattices of a grid, and how a coarse one predicts the points of the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+COARSEST_POINTS = 4
+"""The coarsest lattice has at least this many points along the longer axis, if the grid has."""
+
+CUBIC = 4
+"""Nodes that a cubic polynomial goes through."""
+
+
+def lattice(points: int, stride: int) -> NDArray[np.int64]:
+    """Indices of every `stride`-th point of an axis; the last index always belongs.
+
+    Returns: int64, shape (ceil((points - 1) / stride) + 1,), ascending.
+    """
+    indices = np.arange(0, points, stride, dtype=np.int64)
+    if indices[-1] != points - 1:
+        indices = np.append(indices, points - 1)
+    return indices
+
+
+def strides(ny: int, nx: int) -> list[int]:
+    """Lattice spacings from the coarsest, a power of two, down to 1."""
+    coarsest = 1
+    while max(ny, nx) > 2 * coarsest * COARSEST_POINTS:
+        coarsest *= 2
+    return [coarsest >> level for level in range(coarsest.bit_length())]
+
+
+def coarse_to_fine(ny: int, nx: int) -> Iterator[NDArray[np.int64]]:
+    """Yield every point of a grid once, lattice by lattice, a row at a time.
+
+    Points are flat, row-major indices `iy * nx + ix` (row = beta, column = alpha). Memory is that
+    of one row, so a grid of 10^8 points costs nothing to begin.
+
+    Yields: int64 arrays of at most nx points.
+    """
+    for level in range(len(strides(ny, nx))):
+        yield from level_rows(ny, nx, level)
+
+
+def level_rows(ny: int, nx: int, level: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the points of a lattice that no coarser one has, a row at a time.
+
+    Args:
+        ny, nx: of the grid.
+        level: 0 for the coarsest lattice.
+
+    Yields: int64 arrays of flat indices.
+    """
+    spacings = strides(ny, nx)
+    rows, columns = lattice(ny, spacings[level]), lattice(nx, spacings[level])
+    coarser_rows: set[int] = set()
+    new_columns = columns
+    if level:
+        coarser_rows = set(lattice(ny, spacings[level - 1]).tolist())
+        coarser_columns = lattice(nx, spacings[level - 1])
+        new_columns = np.setdiff1d(columns, coarser_columns, assume_unique=True)
+    for row in rows.tolist():
+        wanted = new_columns if row in coarser_rows else columns
+        if wanted.size:
+            yield row * nx + wanted
+
+
+def level_of(ny: int, nx: int, point: int) -> int:
+    """The coarsest lattice that a point belongs to, 0 for the coarsest of all."""
+    row, column = divmod(point, nx)
+    for level, stride in enumerate(strides(ny, nx)):
+        if _is_node(row, ny, stride) and _is_node(column, nx, stride):
+            return level
+    raise ValueError(f"{point} is not a point of a grid of {ny} x {nx}")
+
+
+def parents(ny: int, nx: int, point: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The points of the next coarser lattice that predict a point, and their weights.
+
+    The prediction is the value, at the point, of the polynomial through the nearest nodes of each
+    axis: a cubic one through 4 nodes (2 on either side but for the margins), or through all where
+    there are fewer.
+
+    Args:
+        ny, nx: of the grid.
+        point: flat index of one that the coarsest lattice does not have.
+
+    Returns: flat indices, int64, and weights, float64, which sum to 1; at most 16 of either.
+    """
+    stride = strides(ny, nx)[level_of(ny, nx, point) - 1]
+    row, column = divmod(point, nx)
+    rows, of_rows = _stencil(row, ny, stride)
+    columns, of_columns = _stencil(column, nx, stride)
+    points = (rows[:, None] * nx + columns).ravel()
+    return points, np.outer(of_rows, of_columns).ravel()
+
+
+def parent_index(ny: int, nx: int, point: int) -> int | None:
+    """A number for each point of the finest lattice but one; none for a point that is no parent."""
+    row, column = divmod(point, nx)
+    if len(strides(ny, nx)) == 1 or not (_is_node(row, ny, 2) and _is_node(column, nx, 2)):
+        return None
+    return (row + 1) // 2 * (nx // 2 + 1) + (column + 1) // 2
+
+
+def _is_node(index: int, points: int, stride: int) -> bool:
+    return index % stride == 0 or index == points - 1
+
+
+@lru_cache(maxsize=4096)
+def _stencil(index: int, points: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Nodes of an axis, and Lagrange's weights of each at an index."""
+    nodes = lattice(points, stride)
+    after = int(np.searchsorted(nodes, index))
+    if nodes[after] == index:
+        return nodes[after : after + 1], np.ones(1)
+    count = min(CUBIC, nodes.size)
+    first = min(max(after - count // 2, 0), nodes.size - count)
+    near = nodes[first : first + count]
+    weights = [
+        np.prod([(index - other) / (node - other) for other in near if other != node])
+        for node in near
+    ]
+    return near, np.array(weights)

@@ -1,0 +1,42 @@
+"""Which points a run computes before which others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lossgrid.engine.pointset import Points, PointSet
+from lossgrid.lattice import level_rows, strides
+
+
+def by_lattice(
+    shape: tuple[int, int], pending: PointSet, is_known: Callable[[int], bool]
+) -> list[PointSet]:
+    """The pending points, lattice by lattice, since the finer ones build upon the coarser.
+
+    Args:
+        shape: (ny, nx) of the grid.
+        pending: what is to be computed.
+        is_known: whether what finer lattices need of a point is there. Where it is not, although
+            the point is done, it is computed again.
+
+    Returns: a set for each lattice of which something is to be computed, coarsest first.
+    """
+    stages: list[PointSet] = []
+    for level in reversed(range(len(strides(*shape)))):
+        points = np.concatenate(list(level_rows(*shape, level)))
+        wanted = pending.among(points)
+        if stages:
+            done = np.setdiff1d(points, wanted, assume_unique=True)
+            lost = [point for point in done.tolist() if not is_known(point)]
+            wanted = np.append(wanted, np.array(lost, np.int64))
+        if wanted.size:
+            stages.insert(0, _set_of(wanted, shape[0] * shape[1]))
+    return stages
+
+
+def _set_of(points: Points, total: int) -> PointSet:
+    mask = np.zeros(total, bool)
+    mask[points] = True
+    return PointSet([mask])

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lossgrid.evaluate.adaptive import OFFSET, sampled
+from lossgrid.evaluate.estimate import Known, exact, rungs
+
+POPULATION = 2000
+STEPS = rungs(POPULATION, 50)
+Floats = NDArray[np.float64]
+
+
+class Samples:
+    """Values to be read, and how far they have been."""
+
+    def __init__(self, values: Floats) -> None:
+        self.values = values
+        self.read: list[tuple[int, int]] = []
+
+    def __call__(self, begin: int, end: int) -> Floats:
+        self.read.append((begin, end))
+        return self.values[:, begin:end]
+
+
+def gaussian(spread: float, mean: float = 1.0) -> Floats:
+    return mean + spread * np.random.default_rng(0).normal(size=(1, POPULATION))
+
+
+def of_all(values: Floats) -> Known:
+    found = exact(values)
+    return Known(found.mean, values, found.influence)
+
+
+def test_few_samples_do_where_they_are_alike() -> None:
+    samples = Samples(gaussian(0.05))
+    found, values = sampled(samples, None, STEPS, 0, 0.01)
+    assert values.shape == (1, STEPS[0])
+    assert found.error[0] <= 0.01 * (found.mean[0] + OFFSET)
+
+
+def test_more_are_read_until_the_error_is_small_enough() -> None:
+    samples = Samples(gaussian(0.2))
+    found, values = sampled(samples, None, STEPS, 0, 0.01)
+    assert 300 < values.shape[1] < 700
+    assert values.shape[1] in STEPS
+    assert found.error[0] <= 0.01 * (found.mean[0] + OFFSET)
+    ends = [0, *(end for _, end in samples.read)]
+    assert samples.read == list(pairwise(ends))  # none twice, none left out
+
+
+def test_all_are_read_where_no_fewer_do() -> None:
+    samples = Samples(gaussian(2.0))
+    found, values = sampled(samples, None, STEPS, 0, 0.01)
+    assert values.shape == (1, POPULATION)
+    assert found.mean == pytest.approx(samples.values.mean(axis=1))
+    assert found.error == 0
+
+
+def test_a_control_saves_samples() -> None:
+    parent = gaussian(2.0)
+    child = 0.9 * parent + 0.05 * np.random.default_rng(1).normal(size=parent.shape)
+    found, values = sampled(Samples(child), of_all(parent), STEPS, 0, 0.01)
+    assert values.shape == (1, STEPS[0])
+    assert found.mean == pytest.approx(child.mean(axis=1), rel=0.03)
+
+
+def test_a_control_of_too_few_samples_is_left_alone_beyond_them() -> None:
+    parent = gaussian(2.0)
+    few = Known(parent.mean(axis=1), parent[:, : STEPS[0]], np.zeros((1, 0)))
+    samples = Samples(np.random.default_rng(1).normal(1, 0.2, size=parent.shape))
+    found, values = sampled(samples, few, STEPS, 0, 0.01)
+    alone, _ = sampled(samples, None, STEPS, 0, 0.01)
+    assert values.shape[1] > STEPS[0]
+    assert found.mean == alone.mean
+
+
+def test_an_inexact_control_that_can_not_do_makes_a_point_exact() -> None:
+    parent = gaussian(1.0)
+    vague = Known(parent.mean(axis=1), parent[:, :200], 0.01 * parent[:, :200])
+    found, values = sampled(Samples(parent), vague, STEPS, 0, 0.01)
+    assert values.shape == (1, POPULATION)
+    assert found.error == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_makes_all_samples_count(bad: float) -> None:
+    values = gaussian(0.01)
+    values[0, 10] = bad
+    found, used = sampled(Samples(values), None, STEPS, 0, 0.01)
+    assert used.shape == (1, POPULATION)
+    assert np.array_equal(found.mean, values.mean(axis=1), equal_nan=True)
+    assert found.error == 0
+
+
+def test_the_metric_that_decides_is_the_one_named() -> None:
+    both = np.concatenate([gaussian(2.0), gaussian(0.05)])
+    _, by_first = sampled(Samples(both), None, STEPS, 0, 0.01)
+    _, by_second = sampled(Samples(both), None, STEPS, 1, 0.01)
+    assert by_first.shape == (2, POPULATION)
+    assert by_second.shape == (2, STEPS[0])

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lossgrid.lattice import (
+    coarse_to_fine,
+    lattice,
+    level_of,
+    level_rows,
+    parent_index,
+    parents,
+    strides,
+)
+
+SIZE = st.integers(1, 70)
+
+
+@given(points=SIZE, stride=st.integers(1, 80))
+def test_a_lattice_holds_both_ends(points: int, stride: int) -> None:
+    found = lattice(points, stride)
+    assert found[0] == 0
+    assert found[-1] == points - 1
+    assert (np.diff(found) <= stride).all()
+    assert (np.diff(found) > 0).all()
+
+
+@given(ny=SIZE, nx=SIZE)
+def test_every_point_comes_once(ny: int, nx: int) -> None:
+    found = np.concatenate(list(coarse_to_fine(ny, nx)))
+    assert np.array_equal(np.sort(found), np.arange(ny * nx))
+
+
+@given(ny=SIZE, nx=SIZE)
+def test_coarser_lattices_come_first(ny: int, nx: int) -> None:
+    order = np.concatenate(list(coarse_to_fine(ny, nx)))
+    done = 0
+    for stride in strides(ny, nx):
+        rows, columns = lattice(ny, stride), lattice(nx, stride)
+        done = rows.size * columns.size
+        wanted = (rows[:, None] * nx + columns).ravel()
+        assert set(order[:done].tolist()) == set(wanted.tolist())
+    assert done == ny * nx
+
+
+@pytest.mark.parametrize(("size", "coarsest"), [((1, 1), 1), ((5, 9), 2), ((51, 51), 8)])
+def test_the_coarsest_lattice_is_a_small_picture(size: tuple[int, int], coarsest: int) -> None:
+    assert strides(*size)[0] == coarsest
+    assert strides(*size)[-1] == 1
+
+
+def test_a_huge_grid_costs_nothing_to_begin() -> None:
+    tracemalloc.start()
+    rows = coarse_to_fine(100_000, 100_000)
+    first = [next(rows) for _ in range(10)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert first[0][0] == 0
+    assert peak < 30e6
+
+
+@given(ny=SIZE, nx=SIZE)
+def test_levels_are_lattices_without_the_coarser_ones(ny: int, nx: int) -> None:
+    for level, _ in enumerate(strides(ny, nx)):
+        for row in level_rows(ny, nx, level):
+            assert {level_of(ny, nx, point) for point in row.tolist()} == {level}
+
+
+@given(ny=SIZE, nx=SIZE, data=st.data())
+def test_parents_are_of_coarser_lattices_and_predict_cubic_surfaces(
+    ny: int, nx: int, data: st.DataObject
+) -> None:
+    point = data.draw(st.integers(0, ny * nx - 1))
+    level = level_of(ny, nx, point)
+    if level == 0:
+        return
+    points, weights = parents(ny, nx, point)
+    assert all(level_of(ny, nx, parent) < level for parent in points.tolist())
+    assert weights.sum() == pytest.approx(1)
+    # a polynomial of one degree less than an axis has nodes, at most 3, is predicted exactly
+    stride = strides(ny, nx)[level - 1]
+    rows, columns = (min(lattice(size, stride).size - 1, 3) for size in (ny, nx))
+
+    def surface(index: NDArray[np.int64]) -> NDArray[np.float64]:
+        y, x = np.divmod(index, nx)
+        return (0.2 + y / ny) ** rows * (x / nx - 0.7) ** columns  # type: ignore[no-any-return]
+
+    predicted = surface(points) @ weights
+    assert predicted == pytest.approx(surface(np.array(point)), abs=1e-9)
+
+
+@given(ny=SIZE, nx=SIZE)
+def test_every_parent_has_a_number_of_its_own(ny: int, nx: int) -> None:
+    last = len(strides(ny, nx)) - 1
+    coarser = [p for p in range(ny * nx) if level_of(ny, nx, p) < last]
+    numbers = [parent_index(ny, nx, point) for point in coarser]
+    assert None not in numbers
+    assert len(set(numbers)) == len(numbers)
+    assert all(number < (ny // 2 + 1) * (nx // 2 + 1) for number in numbers if number is not None)
+    finest = set(range(ny * nx)) - set(coarser)
+    assert all(parent_index(ny, nx, point) is None for point in finest)
