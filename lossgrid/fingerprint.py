@@ -35,6 +35,7 @@ def fingerprint(
         "directions": _digest({"corners": plane.corners, **_names(plane)}),
         "alpha": _axis(grid.alpha),
         "beta": "none" if grid.beta is None else _axis(grid.beta),
+        "refine": str(job.grid.refine).lower(),
         "loss": job.loss,
         "metrics": ", ".join(job.metrics),
         "tolerance": str(job.evaluation.tolerance).lower(),

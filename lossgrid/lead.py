@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from lossgrid import __version__
-from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate
 from lossgrid.engine.signals import StopRequest
@@ -26,7 +26,8 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Prepared
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import ProgressView
-from lossgrid.stages import by_lattice
+from lossgrid.refinement import Refinement
+from lossgrid.stages import Stage, by_lattice
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
@@ -71,7 +72,7 @@ class Lead:
         self._log: RunLog
         self._results: Results | None = None
         self._pending: PointSet
-        self._stages: list[PointSet]
+        self._stages: list[Stage]
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
         self._error_rows: dict[int, int]
 
@@ -123,7 +124,7 @@ class Lead:
         else:
             self._refuse_another(self._results, made_of)
         self._pending = self._results.unfinished()
-        self._stages = [self._pending]
+        self._stages = [Stage(self._pending)]
         if prepared.samples is not None:
             splits = prepared.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
@@ -143,6 +144,8 @@ class Lead:
             samples.open()
             self._stages = by_lattice(prepared.grid.shape, self._pending, samples.has)
             samples.close()
+        elif self._job.grid.refine is not None:
+            self._stages = by_lattice(prepared.grid.shape, self._pending, lambda _: True)
         return len(self._stages)
 
     def compute(self, prepared: Prepared, writer: PointWriter) -> bool:
@@ -155,8 +158,10 @@ class Lead:
             RunFailedError: a worker could not go on.
         """
         job, world, results = self._job, self._world, self._found
-        done = results.points - sum(map(len, self._stages))
-        pending = self._stages.pop(0)
+        done = results.points - sum(len(stage.points) for stage in self._stages)
+        stage = self._stages.pop(0)
+        pending = self._interpolate(stage, writer)
+        done += len(stage.points) - len(pending)
         self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
         view = ProgressView(results.points, done, self._console)
         try:
@@ -181,6 +186,20 @@ class Lead:
                 ranks=len(view.ranks),
                 signal=self._stopping.signal.name if self._stopping.signal else None,
             )
+
+    def _interpolate(self, stage: Stage, writer: PointWriter) -> PointSet:
+        """Store what of a stage need not be computed; the rest is returned."""
+        tolerance = self._job.grid.refine
+        if tolerance is None:
+            return stage.points
+        values, status = writer.stored()
+        shape = self._found.shape if len(self._found.shape) == 2 else (1, *self._found.shape)
+        refinement = Refinement((shape[0], shape[1]), tolerance)
+        points, found = refinement.interpolated(stage.level, values, status == DONE)
+        pending = stage.points.among(np.arange(status.size))
+        new = np.isin(points, pending)
+        writer.write_interpolated(points[new], found[:, new])
+        return PointSet.of(np.setdiff1d(pending, points), status.size)
 
     def conclude(self, unfinished: bool) -> int:
         """Say what came of the run, draw the first figure, name the files and what to type next.
@@ -210,6 +229,8 @@ class Lead:
         mark_complete(results.path)
         samples_path(results.path).unlink(missing_ok=True)
         self._say(f"complete: {where} (opens in ParaView as it is)")
+        if interpolated := results.count(INTERPOLATED):
+            self._say(f"          {interpolated} of {results.points} points interpolated")
         for split, population in self._sampled.items():
             share = results.values[f"{split}_samples"].mean() / population
             self._say(f"          {split}: from {share:.1%} of all evaluations of a sample")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from lossgrid.engine.messages import DONE, FAILED
+from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED
 from lossgrid.progress import clock
 from lossgrid.store.lock import is_alive, read_holder
 from lossgrid.store.log import RunLog
@@ -21,8 +21,13 @@ def status(path: Path) -> str:
     results = read_results(path)
     total = results.points
     done, failed = results.count(DONE), results.count(FAILED)
-    lines = [f"{path}: {done} of {total} points done ({done / total:.1%}), {failed} failed"]
-    lines.append(_pace(results, done, failed))
+    interpolated = results.count(INTERPOLATED)
+    settled = done + interpolated
+    said = f", {interpolated} of them interpolated" if interpolated else ""
+    lines = [
+        f"{path}: {settled} of {total} points done{said} ({settled / total:.1%}), {failed} failed"
+    ]
+    lines.append(_pace(results, settled, failed))
     messages = results.errors()
     shown = list(messages.items())[:5]
     lines += [f"  at {results.place(point)}: {text}" for point, text in shown]

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lossgrid.engine.messages import DONE, FAILED, PENDING
+from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
@@ -535,3 +535,35 @@ def test_points_whose_parents_fail_are_estimated_without_them(tmp_path: Path) ->
     assert np.isfinite(found.values["train_loss"][~failed]).all()
     (tmp_path / "broken").unlink()
     assert run(job) == COMPLETE
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_smooth_parts_are_interpolated(ranks: int, flavour: Flavour, tmp_path: Path) -> None:
+    fine = plane(33, 25)
+    job = toy_job(tmp_path, grid=fine)
+    run(job)
+    truth = results(tmp_path).values["train_loss"]
+    args = ["-m", "lossgrid", "run", job, "--overwrite", "--set", "grid.refine=0.01"]
+    args += ["--set", "metrics=[loss]"]
+    done = mpirun(flavour, ranks, args, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    guessed = found.status == INTERPOLATED
+    assert f"{guessed.sum()} of {truth.size} points interpolated" in done.stderr
+    assert 0.2 < guessed.mean() < 0.95
+    assert ((found.status == DONE) | guessed).all()
+    loss = found.values["train_loss"]
+    assert np.array_equal(loss[~guessed], truth[~guessed])
+    assert (loss != truth)[guessed].any()
+    assert (np.abs(loss - truth) <= 0.01 * (truth + 0.01)).all()
+    if ranks > 1:  # once more from where a kill could have left it
+        with h5py.File(found.path, "r+") as file:
+            status = file["lossgrid/status"][...]
+            status[1::2] = PENDING
+            file["lossgrid/status"][...] = status
+            file["lossgrid"].attrs.modify("complete", np.uint8(0))
+        again = ["-m", "lossgrid", "run", job, "--set", "grid.refine=0.01"]
+        again += ["--set", "metrics=[loss]"]
+        assert mpirun(flavour, ranks, again, timeout=120).returncode == 0
+        assert np.array_equal(results(tmp_path).values["train_loss"], loss)
+        assert np.array_equal(results(tmp_path).status == INTERPOLATED, guessed)

@@ -16,7 +16,7 @@ def stages(pending: set[int], unknown: set[int]) -> list[set[int]]:
     mask = np.isin(np.arange(LEVELS.size), list(pending))
     everything = np.arange(LEVELS.size)
     found = by_lattice(SHAPE, PointSet([mask]), lambda point: point not in unknown)
-    return [set(stage.among(everything).tolist()) for stage in found]
+    return [set(stage.points.among(everything).tolist()) for stage in found]
 
 
 def test_a_fresh_grid_is_computed_lattice_by_lattice() -> None:

@@ -27,6 +27,13 @@ class PointSet:
             packed.append(np.packbits(mask, bitorder="little"))
         self._bits = np.concatenate(packed)
 
+    @classmethod
+    def of(cls, points: Points, total: int) -> PointSet:
+        """Some points of a grid that has `total`."""
+        mask = np.zeros(total, bool)
+        mask[points] = True
+        return cls([mask])
+
     def __len__(self) -> int:
         return self._count
 

@@ -216,6 +216,7 @@ class GridSpec(Section):
 
     alpha: AxisSpec
     beta: AxisSpec | None = None
+    refine: Share | None = None
 
 
 class EvaluationSpec(Section):
@@ -288,6 +289,8 @@ class Job(Section):
     def _check_tolerance(self) -> Job:
         if self.evaluation.tolerance is None:
             return self
+        if self.grid.refine is not None:
+            raise refusal("does not go with evaluation.tolerance; leave one out", "grid", "refine")
         if "loss" not in self.metrics:
             raise refusal("needs the loss among the metrics", "evaluation", "tolerance")
         for name in map(metric_name, self.metrics):

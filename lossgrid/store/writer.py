@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import DONE, FAILED, PENDING, Result
+from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING, Result
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import fsync, reason
@@ -113,6 +114,28 @@ class PointWriter:
     def _put(self, name: str, select: Selection, data: NDArray[Any]) -> None:
         dataset = self._datasets[name]
         dataset.write(select.memory, select.file, np.ascontiguousarray(data, dataset.dtype))
+
+    def write_interpolated(self, points: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Store points that nobody has computed: values of shape (columns, n), then status."""
+        if points.size:
+            with storing(self._path):
+                select = Selection(self._shape, points)
+                for name, column in zip(self._columns, values, strict=True):
+                    self._put(layout.value_dataset(name), select, column)
+                self._put(layout.STATUS, select, np.full(points.size, INTERPOLATED))
+
+    def stored(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """All values, shape (columns, points), and the status of every point."""
+        from h5py import h5s
+
+        points = math.prod(self._shape)
+        values = np.empty((len(self._columns), points))
+        status = np.empty(points, np.uint8)
+        with storing(self._path):
+            for name, column in zip(self._columns, values, strict=True):
+                self._datasets[layout.value_dataset(name)].read(h5s.ALL, h5s.ALL, column)
+            self._datasets[layout.STATUS].read(h5s.ALL, h5s.ALL, status)
+        return values, status
 
     def write_errors(self, errors: Mapping[int, tuple[int, str]]) -> None:
         """Store messages of failed points: row of the table -> (point, message)."""

@@ -21,5 +21,12 @@ def test_a_set_keeps_its_points(mask: list[bool], part: int, data: st.DataObject
     assert found.tolist() == [point for point in asked if mask[point]]
 
 
+@given(points=st.sets(st.integers(0, 99)))
+def test_a_set_of_some_points(points: set[int]) -> None:
+    found = PointSet.of(np.array(sorted(points), np.int64), 100)
+    assert len(found) == len(points)
+    assert set(found.among(np.arange(100)).tolist()) == points
+
+
 def test_a_bit_each() -> None:
     assert PointSet([np.ones(800, bool)])._bits.nbytes == 100

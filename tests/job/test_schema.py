@@ -200,6 +200,13 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
         ({"metrics": ["loss", "my.py:loss"]}, "metrics: two metrics are named 'loss'"),
         ({"metrics": "loss"}, "metrics: found 'loss', expected a list"),
         ({"evaluation": {"precision": "tf32"}}, "expected 'float32', 'bfloat16' or 'float64'"),
+        (
+            {
+                "evaluation": {"tolerance": 0.1},
+                "grid": {"alpha": {"min": -1, "max": 1, "points": 5}, "refine": 0.1},
+            },
+            "grid.refine: does not go with evaluation.tolerance",
+        ),
         ({"evaluation": {"tolerance": 0}}, "found 0, expected a number between 0 and 1, such"),
         ({"evaluation": {"tolerance": "1%"}}, "tolerance: found '1%', expected a number"),
         (

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lossgrid.lattice import level_of, strides
+from lossgrid.refinement import OFFSET, Refinement
+
+SHAPE = (25, 33)
+LEVELS = np.array([level_of(*SHAPE, point) for point in range(25 * 33)])
+AXES = [np.linspace(-1, 1, points) for points in SHAPE]
+Y, X = (axis.ravel() for axis in np.meshgrid(*AXES, indexing="ij"))
+ROUGH = np.random.default_rng(0).uniform(1, 2, size=X.size)
+Values = NDArray[np.float64]
+
+
+def refined(truth: Values, tolerance: float) -> tuple[Values, NDArray[np.bool_]]:
+    """All lattices in turn, as a run does it; values, and which points were computed."""
+    values = np.full_like(truth, np.nan)
+    computed = np.zeros(truth.shape[1], bool)
+    refinement = Refinement(SHAPE, tolerance)
+    for level in range(len(strides(*SHAPE))):
+        points, found = refinement.interpolated(level, values, computed)
+        assert (LEVELS[points] == level).all()
+        values[:, points] = found
+        rest = np.setdiff1d(np.flatnonzero(level == LEVELS), points)
+        values[:, rest] = truth[:, rest]
+        computed[rest] = True
+    return values, computed
+
+
+@settings(max_examples=20, deadline=None)
+@given(width=st.floats(0.3, 3), x=st.floats(-1, 1), tolerance=st.floats(1e-3, 0.1))
+def test_what_is_interpolated_is_as_good_as_said(width: float, x: float, tolerance: float) -> None:
+    truth = np.stack([1 + (X - x) ** 2 / width, np.exp(-((X - x) ** 2 + Y**2) / width**2)])
+    values, computed = refined(truth, tolerance)
+    assert (np.abs(values - truth) <= tolerance * (np.abs(truth) + OFFSET)).all()
+    assert (values[:, computed] == truth[:, computed]).all()
+    assert computed[LEVELS < 2].all()
+
+
+def test_smooth_parts_are_interpolated_and_rough_ones_computed() -> None:
+    wall = np.where(X > 0.5, ROUGH, 1)
+    values, computed = refined(wall[None], 0.01)
+    fine = LEVELS >= 2
+    assert not computed[fine & (X < -0.5)].any()
+    assert computed[fine & (X > 0.6)].mean() > 0.9
+    assert np.abs(values - wall)[0, X < -0.5].max() < 1e-9
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nothing_is_interpolated_from_values_that_are_not_finite(bad: float) -> None:
+    truth = np.ones((1, X.size))
+    hole = int(np.flatnonzero(LEVELS == 1)[20])
+    truth[0, hole] = bad
+    values, computed = refined(truth, 0.1)
+    assert np.isfinite(values[0, ~computed]).all()
+    near = (np.abs(X - X[hole]) < 0.13) & (np.abs(Y - Y[hole]) < 0.13) & (LEVELS == 2)
+    assert computed[near].all()
+
+
+def test_every_column_counts() -> None:
+    smooth = np.ones_like(X)
+    assert refined(np.stack([smooth, ROUGH]), 0.01)[1].mean() > 0.9
+    assert refined(np.stack([smooth, smooth]), 0.01)[1].mean() < 0.5
