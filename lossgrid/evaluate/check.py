@@ -55,7 +55,7 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
     """Find the fastest form of a plan whose first batches have the plain network's values.
 
     They are compared sample by sample at theta, at the grid's corners, and half a direction away
-    from theta. Rounding to bfloat16 is measured, but no fault.
+    from theta. Rounding to tf32 or bfloat16 is measured, but no fault.
 
     Args:
         plan: what is hoped for.

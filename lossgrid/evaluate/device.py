@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -37,10 +39,24 @@ def own_device(wanted: str, local_rank: int, local_size: int, share: bool) -> to
         )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    _allow_tf32(False)
     torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device("cuda", local_rank % count)
+
+
+@contextmanager
+def tf32() -> Iterator[None]:
+    """In which GPUs multiply matrices and convolve in TF32: float32 with 10 bits of mantissa."""
+    _allow_tf32(True)
+    try:
+        yield
+    finally:
+        _allow_tf32(False)
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether it is a GPU with TF32: NVIDIA's since Ampere."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def lanes(device: torch.device, cores: int) -> int:
@@ -49,3 +65,8 @@ def lanes(device: torch.device, cores: int) -> int:
         return 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(wanted) if wanted.isdigit() and int(wanted) > 0 else cores
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -140,7 +140,7 @@ class FusedNetwork:
 def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Graph:
     traced = trace(network, inputs)
     fold_norms(traced.graph)
-    if plan.is_low:
+    if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
     if plan.device == "cpu":
         lay_out_channels_last(traced.graph)

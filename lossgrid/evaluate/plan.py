@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from lossgrid.errors import UserError
+from lossgrid.evaluate.device import has_tf32, tf32
 from lossgrid.evaluate.widths import widths
 from lossgrid.job import EvaluationSpec
 from lossgrid.problem import Problem
@@ -97,18 +98,18 @@ class Plan:
 
     @property
     def is_low(self) -> bool:
-        """Whether layers compute in bfloat16, by torch's autocast."""
-        return self.precision == "bfloat16"
+        """Whether layers compute in less than float32."""
+        return self.precision in ("bfloat16", "tf32")
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def arithmetic(self) -> AbstractContextManager[None]:
         """In which the plan's precision holds."""
-        if not self.is_low:
-            return nullcontext()
-        return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
+        return tf32() if self.precision == "tf32" else nullcontext()
 
     def forward(self, network: Callable[[Any], Any], inputs: Any) -> Any:
         """Outputs of a network, computed in the plan's precision; they are of the type `dtype`."""
-        with self.autocast():
+        with self.arithmetic():
             outputs = network(inputs)
         return tree_map(self._raised, outputs) if self.is_low else outputs
 
@@ -130,7 +131,15 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
         spec: what the user asks for.
         problem: what is to be evaluated.
         device: the rank's own.
+
+    Raises:
+        UserError: the device does not have the precision.
     """
+    if spec.precision == "tf32" and not has_tf32(device):
+        raise UserError(
+            "evaluation.precision: tf32 needs an NVIDIA GPU (Ampere or newer), and points are "
+            f"computed on {_hardware(device)} here; set it to float32 or bfloat16"
+        )
     kind = device.type
     width = widths(problem)
     samples = max(len(split) for split in problem.splits.values())

@@ -70,7 +70,7 @@ class StackedNetwork:
         size = min(plan.batch_size, len(split))
         inputs, _ = split.batch(0, size, plan.dtype)
         traced = trace(network, inputs)
-        first = take_first_layer(traced)
+        first = None if plan.is_low else take_first_layer(traced)  # a point's place stays exact
         if first is not None:
             images = first.images(split, self._state, self._plane, plan.batch_size)
             if images is not None:

@@ -223,7 +223,7 @@ class EvaluationSpec(Section):
     """How one grid point is computed."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
     batch_size: CountOrAuto = "auto"
     tolerance: Share | None = None
 

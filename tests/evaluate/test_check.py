@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lossgrid.evaluate import Checked, GridEvaluator, Plan, check
+from lossgrid.evaluate.device import tf32
 from lossgrid.evaluate.networks import Place
 from lossgrid.problem import Problem
 from tests.evaluate.test_evaluator import (
@@ -77,6 +79,40 @@ def test_bfloat16_is_measured_and_no_fault() -> None:
     found = checked(trained, replace(FUSED, precision="bfloat16"))
     assert found.plan.precision == "bfloat16"
     assert 1e-5 < found.error < 0.1
+
+
+def tf32_is_on() -> bool:
+    return torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
+
+
+class Witness(Network):
+    """Sees which arithmetic holds while it computes."""
+
+    seen: ClassVar[list[bool]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(tf32_is_on())
+        return super().forward(x)
+
+
+def test_tf32_is_compared_at_float32_and_on_only_while_the_network_computes() -> None:
+    """The switches alone: CPUs don't heed them."""
+    with tf32():
+        assert tf32_is_on()
+    found = checked(with_weights(Witness), replace(PLAIN, precision="tf32"))
+    assert found.plan.precision == "tf32"
+    half = len(Witness.seen) // 2
+    assert Witness.seen == [False] * half + [True] * half
+    Witness.seen.clear()
+    found.evaluator(np.array([3]))
+    assert all(Witness.seen)
+    assert not tf32_is_on()
+
+
+def test_tf32_ends_with_a_failure() -> None:
+    with pytest.raises(ValueError, match="mine"), tf32():
+        raise ValueError("mine")
+    assert not tf32_is_on()
 
 
 class Counts(Network):

@@ -76,6 +76,21 @@ def test_a_plan_survives_its_file() -> None:
         Plan.from_json('{"device": "cpu"}')
 
 
+def gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> torch.device:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    return torch.device("cuda", 0)
+
+
+def test_tf32_needs_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EvaluationSpec(precision="tf32")
+    with pytest.raises(UserError, match=r"precision: tf32 needs .* float32 or bfloat16"):
+        choose_plan(spec, of(small, 9, 64), CPU)
+    with pytest.raises(UserError, match="NVIDIA T4"):
+        choose_plan(spec, of(small, 9, 64), gpu(monkeypatch, (7, 5)))
+    assert choose_plan(spec, of(small, 9, 64), gpu(monkeypatch, (9, 0))).precision == "tf32"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_no_gpu() -> None:
     with pytest.raises(UserError, match=r"evaluation\.device: cuda"):

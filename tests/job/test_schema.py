@@ -199,7 +199,7 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
         ({"metrics": []}, "metrics: found an empty list, expected at least one metric"),
         ({"metrics": ["loss", "my.py:loss"]}, "metrics: two metrics are named 'loss'"),
         ({"metrics": "loss"}, "metrics: found 'loss', expected a list"),
-        ({"evaluation": {"precision": "tf32"}}, "expected 'float32', 'bfloat16' or 'float64'"),
+        ({"evaluation": {"precision": "half"}}, "expected 'float32', 'tf32', 'bfloat16' or"),
         (
             {
                 "evaluation": {"tolerance": 0.1},
