@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from lossgrid import __version__
+from lossgrid import __version__, precision
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate
@@ -33,7 +34,13 @@ from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, check_replaceable, read_results
 from lossgrid.store.samples import begin_samples, samples_path
-from lossgrid.store.writer import CoordinatorSink, PointWriter, mark_complete, reset_lost
+from lossgrid.store.writer import (
+    CoordinatorSink,
+    PointWriter,
+    mark_complete,
+    reset_lost,
+    write_precision,
+)
 
 COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
 """Exit statuses; 75 (EX_TEMPFAIL) means: run the same command again."""
@@ -201,6 +208,34 @@ class Lead:
         writer.write_interpolated(points[new], found[:, new])
         return PointSet.of(np.setdiff1d(pending, points), status.size)
 
+    def to_compare(self, unfinished: bool) -> NDArray[np.int64]:
+        """The points that all ranks are to compute again in float32; none once that is done."""
+        results = self._found
+        rows = results.precision
+        if unfinished or rows is None or rows.size:
+            return np.empty(0, np.int64)
+        points = precision.sample(results.shape)
+        done: NDArray[np.bool_] = results.status.ravel()[points] == DONE
+        return points[done]
+
+    def compare(
+        self, prepared: Prepared, points: NDArray[np.int64], found: Sequence[NDArray[np.float64]]
+    ) -> bool:
+        """Store what the ranks have computed again: rank r the points r, r + size and so on.
+
+        Returns: whether a signal left some for another run.
+
+        Raises:
+            UserError: it can't be stored.
+        """
+        if sum(map(len, found)) < points.size:
+            return True
+        exact = np.empty((points.size, len(prepared.evaluator.columns)))
+        for rank, values in enumerate(found):
+            exact[rank :: len(found)] = values
+        write_precision(self._found, prepared.evaluator.columns, points, exact)
+        return False
+
     def conclude(self, unfinished: bool) -> int:
         """Say what came of the run, draw the first figure, name the files and what to type next.
 
@@ -215,8 +250,9 @@ class Lead:
         if unfinished:
             left = results.count(PENDING)
             again = f" and {failed} failed" if failed else ""
+            before = "" if left else ", before some were compared with float32"
             self._say(
-                f"stopped with {left} of {results.points} points pending{again}; "
+                f"stopped with {left} of {results.points} points pending{again}{before}; "
                 f"all others are in {where}: run the same command again to go on"
             )
             return UNFINISHED
@@ -234,6 +270,8 @@ class Lead:
         for split, population in self._sampled.items():
             share = results.values[f"{split}_samples"].mean() / population
             self._say(f"          {split}: from {share:.1%} of all evaluations of a sample")
+        if said := precision.told(results):
+            self._say(f"          {said}")
         if odd := results.not_finite():
             counts = ", ".join(f"{count} of {name}" for name, count in odd.items())
             self._say(f"          not finite: {counts}, of {results.points} values each")
@@ -299,6 +337,9 @@ class Lead:
         import torch
 
         plane = prepared.plane
+        shape, low = prepared.grid.shape, prepared.plan.is_low
+        estimated = self._job.evaluation.tolerance is not None
+        uncompared = precision.impossible(shape, estimated) if low else None
         versions = {
             "lossgrid": __version__,
             "torch": torch.__version__,
@@ -324,7 +365,9 @@ class Lead:
                 ),
                 "versions": json.dumps(versions),
                 "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                **({"uncompared": uncompared} if uncompared else {}),
             },
+            compared=precision.sample(shape).size if low and not uncompared else 0,
         )
 
     def _announce(self, parallel: bool) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid import precision
 from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError, summary
@@ -24,6 +29,7 @@ class Prepared:
     Attributes:
         evaluator: of grid points.
         samples: what it keeps for finer lattices, if it does; to be opened for each stage.
+        evaluator_of: makes what computes all samples of points by a plan.
     """
 
     problem: Problem
@@ -33,6 +39,7 @@ class Prepared:
     fingerprint: dict[str, str]
     evaluator: Evaluator
     samples: SampleFile | None
+    evaluator_of: Callable[[Plan], GridEvaluator]
 
     @property
     def plan(self) -> Plan:
@@ -56,6 +63,13 @@ class Prepared:
         columns = self.checked.evaluator.columns
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
+
+    def again(self, points: NDArray[np.int64], stopping: Callable[[], bool]) -> NDArray[np.float64]:
+        """Values of points in float32, until a signal asks to stop: shape (at most n, columns)."""
+        if points.size == 0 or stopping():
+            return np.empty((0, len(self.evaluator.columns)))
+        evaluator = self.evaluator_of(self.plan.exact)
+        return precision.again(evaluator, points, len(evaluator.columns), stopping)
 
 
 def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
@@ -92,14 +106,12 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
 
     checked = check(plan, grid, evaluator_of)
     made_of = fingerprint(job, model, problem, plane, grid, checked.plan)
-    if job.evaluation.tolerance is None:
-        return Prepared(problem, plane, grid, checked, made_of, checked.evaluator, None)
-    samples = SampleFile(
-        samples_path(job.output),
-        grid.shape,
-        [(len(problem.metrics), len(split)) for split in problem.splits.values()],
-    )
-    adaptive = AdaptiveEvaluator(
-        checked.evaluator, grid, problem, job.evaluation.tolerance, samples
-    )
-    return Prepared(problem, plane, grid, checked, made_of, adaptive, samples)
+    evaluator: Evaluator = checked.evaluator
+    samples = None
+    if job.evaluation.tolerance is not None:
+        sizes = [(len(problem.metrics), len(split)) for split in problem.splits.values()]
+        samples = SampleFile(samples_path(job.output), grid.shape, sizes)
+        evaluator = AdaptiveEvaluator(
+            checked.evaluator, grid, problem, job.evaluation.tolerance, samples
+        )
+    return Prepared(problem, plane, grid, checked, made_of, evaluator, samples, evaluator_of)

@@ -88,6 +88,8 @@ def _take_part(
     )
     order = led(world, lambda: _of(lead).decide(prepared, reports))
     unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
+    if prepared.plan.is_low:
+        unfinished = _compare(world, stopping, lead, prepared, unfinished)
     return led(world, lambda: _of(lead).conclude(unfinished))
 
 
@@ -112,6 +114,18 @@ def _compute(
             if unfinished:
                 return True
     return False
+
+
+def _compare(
+    world: World, stopping: StopRequest, lead: Lead | None, prepared: Prepared, unfinished: bool
+) -> bool:
+    """Compute some points again in float32, shared by the ranks; whether any work is left."""
+    points = led(world, lambda: _of(lead).to_compare(unfinished))
+    if points.size == 0:
+        return unfinished
+    mine = points[world.rank :: world.size]
+    _, found = each(world, lambda: prepared.again(mine, stopping), lambda values: values)
+    return led(world, lambda: _of(lead).compare(prepared, points, found))
 
 
 def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWriter | None:

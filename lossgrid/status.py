@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lossgrid import precision
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED
 from lossgrid.progress import clock
 from lossgrid.store.lock import is_alive, read_holder
@@ -28,6 +29,8 @@ def status(path: Path) -> str:
         f"{path}: {settled} of {total} points done{said} ({settled / total:.1%}), {failed} failed"
     ]
     lines.append(_pace(results, settled, failed))
+    if said := precision.told(results):
+        lines.append(said)
     messages = results.errors()
     shown = list(messages.items())[:5]
     lines += [f"  at {results.place(point)}: {text}" for point, text in shown]

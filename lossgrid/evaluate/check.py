@@ -63,23 +63,23 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
         evaluator_of: makes the evaluator of a plan.
     """
     *fast, plainest = _forms(plan)
-    plain = evaluator_of(_exact(plainest))
+    plain = evaluator_of(plainest.exact)
     truth = _truth(plain, _places(grid))
     objections: list[str] = []
     for form in fast:
         try:
-            evaluator = evaluator_of(_exact(form))
+            evaluator = evaluator_of(form.exact)
             pairs = _pairs(evaluator, truth)
             _compare(pairs, TOLERANCE[evaluator.plan.precision])
             _check_order(evaluator, grid)
-            if form != _exact(form):
+            if form != form.exact:
                 evaluator = evaluator_of(form)
                 pairs = _pairs(evaluator, truth)
             return Checked(form, evaluator, _error(pairs), tuple(objections))
         except Exception as error:
             said = str(error) if isinstance(error, _RefusedError) else summary(error)
             objections.append(f"{form.form}: {said.partition('. ')[0]}")
-    evaluator = plain if plainest == _exact(plainest) else evaluator_of(plainest)
+    evaluator = plain if plainest == plainest.exact else evaluator_of(plainest)
     apart = 0.0
     if evaluator is not plain:
         with suppress(Exception):  # the run itself will tell where it fails
@@ -91,10 +91,6 @@ def _forms(plan: Plan) -> list[Plan]:
     """A plan and its plainer forms, the plain one last."""
     alone = replace(plan, points_per_pass=1)
     return list(dict.fromkeys([plan, alone, replace(alone, network="plain")]))
-
-
-def _exact(plan: Plan) -> Plan:
-    return replace(plan, precision="float32") if plan.is_low else plan
 
 
 def _places(grid: Grid) -> list[Place]:

@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +100,11 @@ class Plan:
     def is_low(self) -> bool:
         """Whether layers compute in less than float32."""
         return self.precision in ("bfloat16", "tf32")
+
+    @property
+    def exact(self) -> Plan:
+        """The same plan in float32 at least."""
+        return replace(self, precision="float32") if self.is_low else self
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """In which the plan's precision holds."""

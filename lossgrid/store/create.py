@@ -30,6 +30,7 @@ class Contents:
         directions: `x` (and `y`), each one float32 array a parameter, by its name.
         geometry: attributes of the directions (norms, cosine).
         attributes: attributes of the file (job, fingerprint, versions, plan, created).
+        compared: how many points will be computed again in float32.
     """
 
     alpha: NDArray[np.float64]
@@ -38,6 +39,7 @@ class Contents:
     directions: Mapping[str, Direction]
     geometry: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    compared: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,6 +105,11 @@ def _write_science(file: Any, contents: Contents) -> None:
         _allocate(file, name, contents.shape, kind, fill)
     empty = np.array((-1, b""), layout.ERROR_RECORD)
     _allocate(file, layout.ERRORS, (layout.ERROR_ROWS,), layout.ERROR_RECORD, empty)
+    if contents.compared:
+        kind = layout.precision_record(contents.columns)
+        blank = np.array((-1, b"", np.nan, np.nan), kind)
+        rows = (contents.compared * len(contents.columns),)
+        _allocate(file, layout.PRECISION, rows, kind, blank)
     directions = file.create_group(layout.DIRECTIONS)
     directions.attrs.update(contents.geometry)
     for axis, direction in contents.directions.items():

@@ -17,6 +17,7 @@ BETA = "lossgrid/beta"
 STATUS = "lossgrid/status"
 DIRECTIONS = "lossgrid/directions"
 ERRORS = "lossgrid/errors"
+PRECISION = "lossgrid/precision"
 
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
     "lossgrid/points/rank": (np.int32, -1),  # who computed the point
@@ -29,6 +30,14 @@ POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
 ERROR_ROWS = 1000
 ERROR_RECORD = np.dtype([("point", np.int64), ("message", "S240")])
 """`point` is the flat index, -1 in unused rows; `message` is UTF-8, cut to fit."""
+
+
+def precision_record(columns: tuple[str, ...]) -> np.dtype[Any]:
+    """A value that was computed again in float32; `point` is -1 until it is."""
+    name = f"S{max(map(len, columns))}"
+    return np.dtype(
+        [("point", np.int64), ("column", name), ("float32", np.float64), ("stored", np.float64)]
+    )
 
 
 def value_dataset(column: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,28 @@ class Results:
         with opened(self.path) as file:
             for rows in bands(self.shape):
                 yield file[dataset][rows].ravel()
+
+    @property
+    def precision(self) -> NDArray[Any] | None:
+        """Values that were computed again in float32: records of point, column, float32, stored.
+
+        None if the file has no place for such.
+        """
+        with opened(self.path) as file:
+            if layout.PRECISION not in file:
+                return None
+            rows: NDArray[Any] = file[layout.PRECISION][...]
+            return rows[rows["point"] >= 0]
+
+    def at(self, points: NDArray[np.int64], columns: Sequence[str]) -> NDArray[np.float64]:
+        """Stored values of some points, by their flat indices: shape (points, columns)."""
+        with opened(self.path) as file:
+            where = np.array(np.unravel_index(points, self.shape)).T.tolist()
+            found = [
+                [file[layout.value_dataset(name)][tuple(place)] for name in columns]
+                for place in where
+            ]
+        return np.array(found, np.float64).reshape(len(points), len(columns))
 
     def errors(self) -> dict[int, str]:
         """The message of each failed point, by its flat index, as far as they found room."""

@@ -331,6 +331,38 @@ def mark_complete(path: Path) -> None:
         fsync(path)
 
 
+def write_precision(
+    results: Results,
+    columns: tuple[str, ...],
+    points: NDArray[np.int64],
+    exact: NDArray[np.float64],
+) -> None:
+    """Store values that were computed again in float32, beside those of the file.
+
+    Args:
+        results: the file, whose points are done; all of its ranks have closed it.
+        columns: names of the values.
+        points: flat indices.
+        exact: shape (points, columns).
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    import h5py
+
+    stored = results.at(points, columns)
+    rows = [
+        (point, column.encode(), exact[i, j], stored[i, j])
+        for i, point in enumerate(points.tolist())
+        for j, column in enumerate(columns)
+    ]
+    with storing(results.path):
+        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
+            table = file[layout.PRECISION]
+            table[: len(rows)] = np.array(rows, table.dtype)
+        fsync(results.path)
+
+
 def reset_lost(results: Results) -> None:
     """After a power loss, make every point pending again whose values the disk may not have.
 
