@@ -24,7 +24,7 @@ from lossgrid.errors import UserError
 from lossgrid.evaluate import Plan
 from lossgrid.fingerprint import HARDWARE, differences, theta_values
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Prepared
+from lossgrid.prepare import Prepared, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import ProgressView
 from lossgrid.refinement import Refinement
@@ -78,6 +78,7 @@ class Lead:
         self._lock: RunLock
         self._log: RunLog
         self._results: Results | None = None
+        self._tuning: str | None = None
         self._pending: PointSet
         self._stages: list[Stage]
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
@@ -109,6 +110,17 @@ class Lead:
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         return job, None if self._results is None else Plan.from_json(self._results.plan)
+
+    def tune(self) -> Plan:
+        """Measure which plan is fastest, for all ranks.
+
+        Raises:
+            UserError: a part of the job can't be loaded.
+        """
+        tuned = measure(self._job, self._world, self._world.size)
+        self._tuning = tuned.reason
+        self._say(f"plan: {tuned.plan.form}, batches of {tuned.plan.batch_size}; {tuned.reason}")
+        return tuned.plan
 
     def decide(self, prepared: Prepared, reports: Sequence[Report]) -> Order:
         """Compare the ranks, measure theta itself, continue a results file or create it.
@@ -365,6 +377,7 @@ class Lead:
                 ),
                 "versions": json.dumps(versions),
                 "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                **({"tuning": self._tuning} if self._tuning else {}),
                 **({"uncompared": uncompared} if uncompared else {}),
             },
             compared=precision.sample(shape).size if low and not uncompared else 0,

@@ -13,7 +13,7 @@ from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
 from lossgrid.fingerprint import differences
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Prepared, prepare
+from lossgrid.prepare import Prepared, measure, prepare
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
 from lossgrid.store.results import Results, read_results
@@ -32,10 +32,10 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     """
     job = read_job(path, overrides)
     results = read_results(job.output) if job.output.exists() else None
-    stored = None if results is None else Plan.from_json(results.plan)
     with TemporaryDirectory() as folder:
         trained = _with_checkpoint(job, Path(folder))
-        prepared = prepare(trained, worlds.alone(), stored)
+        plan, why = _chosen(trained, results, ranks)
+        prepared = prepare(trained, worlds.alone(), plan)
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
     seconds /= prepared.evaluator.points_per_pass  # a pass is as long if it is not full
@@ -54,11 +54,29 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "at theta": ", ".join(f"{name} {value:.6g}" for name, value in values.items()) + checkpoint,
         "plan": f"{prepared.plan.device} ({prepared.plan.hardware}), {prepared.plan.precision}, "
         f"batches of {prepared.plan.batch_size}, {_network(prepared)}",
+        "why": f"{why}; to pin it: evaluation: {_pin(prepared.plan)}",
         "memory": _memory(prepared),
         "a point": f"{seconds:.3g} s here",
         "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
+
+
+def _chosen(job: Job, results: Results | None, ranks: int) -> tuple[Plan | None, str]:
+    """What is known of the plan before it is made, and why it will be what it is."""
+    if results is not None:
+        reason = results.attributes.get("tuning", "by rule")
+        return Plan.from_json(results.plan), f"as the results were begun ({reason})"
+    if job.evaluation.tune:
+        tuned = measure(job, worlds.alone(), ranks)
+        return tuned.plan, tuned.reason
+    return None, "by rule"
+
+
+def _pin(plan: Plan) -> str:
+    """The keys of a job file that ask for a plan."""
+    sizes = f"batch_size: {plan.batch_size}, points_per_pass: {plan.points_per_pass}"
+    return f"{{{sizes}, network: {plan.network}}}"
 
 
 def _with_checkpoint(job: Job, folder: Path) -> Job:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lossgrid import precision
@@ -15,8 +16,9 @@ from lossgrid.engine.world import World
 from lossgrid.errors import UserError, summary
 from lossgrid.evaluate import AdaptiveEvaluator, Checked, GridEvaluator, Plan, check, choose_plan
 from lossgrid.evaluate.device import lanes, own_device
+from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
 from lossgrid.fingerprint import fingerprint
-from lossgrid.job import Job
+from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_problem, shuffled
 from lossgrid.space import Grid, Plane, build_plane
 from lossgrid.store.samples import SampleFile, samples_path
@@ -78,8 +80,8 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     Args:
         job: what to compute.
         world: the rank's place among the others, which decides its device and cores.
-        stored: the plan of the results file that is to be continued; what the job file leaves
-            open is taken from it.
+        stored: the plan of the results file that is to be continued, or a measured one; what the
+            job file leaves open is taken from it.
 
     Raises:
         UserError: a part can't be loaded or does not fit.
@@ -91,14 +93,9 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     model = problem.build_model()
     plane = build_plane(job, model)
     grid = Grid.of(job.grid)
-    evaluation = job.evaluation
-    if stored is not None and evaluation.batch_size == "auto":
-        evaluation = evaluation.model_copy(update={"batch_size": stored.batch_size})
-    share = job.runtime.share_gpus
-    device = own_device(evaluation.device, world.local_rank, world.local_size, share)
+    evaluation = job.evaluation if stored is None else _pinned(job.evaluation, stored)
+    device = _device(job, world)
     plan = choose_plan(evaluation, problem, device)
-    if stored is not None:
-        plan = replace(plan, network=stored.network, points_per_pass=stored.points_per_pass)
 
     def evaluator_of(plan: Plan) -> GridEvaluator:
         width = lanes(device, world.cores)
@@ -115,3 +112,44 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
             checked.evaluator, grid, problem, job.evaluation.tolerance, samples
         )
     return Prepared(problem, plane, grid, checked, made_of, evaluator, samples, evaluator_of)
+
+
+def measure(job: Job, world: World, ranks: int) -> Tuned:
+    """The fastest plan of those near the rule's, as this process measures them.
+
+    Args:
+        job: what to compute.
+        world: see `prepare`.
+        ranks: that will share the work; short runs are not worth measuring for.
+
+    Raises:
+        UserError: see `prepare`.
+    """
+    problem = load_problem(job)
+    plane = build_plane(job, problem.build_model())
+    grid = Grid.of(job.grid)
+    device = _device(job, world)
+    width = lanes(device, world.cores)
+    plan = choose_plan(job.evaluation, problem, device)
+    plans = candidates(job.evaluation, plan, problem)
+    some = shortened(problem, width * 2 * max(one.batch_size for one in plans))
+
+    def evaluator_of(plan: Plan) -> GridEvaluator:
+        return GridEvaluator(some, plane, grid, plan, device, width)
+
+    samples, measured = (sum(map(len, one.splits.values())) for one in (problem, some))
+    work = grid.shape[0] * grid.shape[1] / ranks * samples / measured
+    return tune(plans, evaluator_of, grid, work)
+
+
+def _device(job: Job, world: World) -> torch.device:
+    share = job.runtime.share_gpus
+    return own_device(job.evaluation.device, world.local_rank, world.local_size, share)
+
+
+def _pinned(spec: EvaluationSpec, plan: Plan) -> EvaluationSpec:
+    """What the job leaves open is as in a plan."""
+    free = [
+        key for key in ("batch_size", "points_per_pass", "network") if getattr(spec, key) == "auto"
+    ]
+    return spec.model_copy(update={key: getattr(plan, key) for key in free})

@@ -81,6 +81,8 @@ def _take_part(
 ) -> int:
     """The steps of a run; whatever rank 0 decides or fails at, all ranks learn."""
     job, stored = led(world, lambda: _of(lead).begin(path, overrides, overwrite))
+    if job.evaluation.tune and stored is None:
+        stored = led(world, lambda: _of(lead).tune())
     prepared, reports = each(
         world,
         lambda: prepare(job, world, stored),

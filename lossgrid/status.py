@@ -29,8 +29,8 @@ def status(path: Path) -> str:
         f"{path}: {settled} of {total} points done{said} ({settled / total:.1%}), {failed} failed"
     ]
     lines.append(_pace(results, settled, failed))
-    if said := precision.told(results):
-        lines.append(said)
+    if compared := precision.told(results):
+        lines.append(compared)
     messages = results.errors()
     shown = list(messages.items())[:5]
     lines += [f"  at {results.place(point)}: {text}" for point, text in shown]

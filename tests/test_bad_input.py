@@ -119,6 +119,9 @@ KEYS = [
     "grid.beta.max",
     "evaluation.precision",
     "evaluation.batch_size",
+    "evaluation.points_per_pass",
+    "evaluation.network",
+    "evaluation.tune",
     "runtime.chunk",
     "runtime.sync_seconds",
 ]

@@ -62,6 +62,18 @@ def test_plan_predicts_and_writes_nothing(tmp_path: Path) -> None:
     assert files(tmp_path) == ["toy.py", "toy.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("tune=false", "why:        by rule; to pin it: evaluation: {batch_size: 40, "),
+        ("tune=true", "by rule, as measuring would take"),
+        ("points_per_pass=3", "points_per_pass: 3, network: fused}"),
+    ],
+)
+def test_plan_says_why(setting: str, words: str, tmp_path: Path) -> None:
+    assert words in lossgrid("plan", toy_job(tmp_path), "--set", f"evaluation.{setting}").stdout
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
 

@@ -82,4 +82,7 @@ def test_a_stored_plan_is_taken_where_the_job_leaves_it_open(tmp_path: Path) -> 
     plan = prepare(job, worlds.alone()).plan
     again = prepare(job, worlds.alone(), replace(plan, batch_size=11)).plan
     assert again.batch_size == 11
+    pinned = read_job(toy_job(tmp_path, evaluation={"points_per_pass": 2, "network": "fused"}))
+    again = prepare(pinned, worlds.alone(), replace(plan, batch_size=11, network="plain")).plan
+    assert (again.batch_size, again.points_per_pass, again.network) == (11, 2, "fused")
     assert torch.__version__ in again.torch_version

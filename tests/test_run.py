@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,9 +18,11 @@ import h5py
 import numpy as np
 import pytest
 
+from lossgrid import lead
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
+from lossgrid.evaluate import tuning
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
@@ -167,6 +170,43 @@ def stopped_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StopRequest, "__call__", lambda request: True)
         yield
+
+
+def test_a_measured_plan_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever it is: a resumed run does not measure, and a job that pins it has the same bits."""
+    monkeypatch.setattr(tuning, "SHARE", math.inf)
+    job = toy_job(tmp_path, evaluation={"tune": True}, grid=plane(41, 41))
+    with stopped_at_once():
+        assert run(job) == UNFINISHED
+    begun = results(tmp_path)
+    assert begun.attributes["tuning"].startswith("measured: ")
+    monkeypatch.delattr(lead, "measure")
+    assert run(job) == COMPLETE
+    plan = json.loads(begun.plan)
+    assert results(tmp_path).plan == begun.plan
+    pinned = {key: plan[key] for key in ("batch_size", "points_per_pass", "network")}
+    job = toy_job(tmp_path, evaluation=pinned, grid=plane(41, 41))
+    assert run(job) == COMPLETE
+    measured = stacked(results(tmp_path))
+    assert run(job, overwrite=True) == COMPLETE
+    assert stacked(results(tmp_path)) == measured
+
+
+def test_all_ranks_are_told_the_measured_plan(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, evaluation={"tune": True})
+    script = tmp_path / "patient.py"
+    script.write_text(
+        "from lossgrid.evaluate import tuning\n"
+        "def fastest(seconds):\n"
+        "    return tuning.Tuned(list(seconds)[-1], 'measured: so says the test')\n"
+        "tuning.SHARE, tuning._fastest = float('inf'), fastest\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    done = mpirun(MPICH_WHEEL, 3, [script, "run", job], timeout=120)
+    assert done.returncode == COMPLETE, done.stderr
+    assert "plan: plain network, batches of 40; measured: so says the test" in done.stderr
+    assert json.loads(results(tmp_path).plan)["network"] == "plain"
 
 
 def test_another_environment_goes_on(parallel_flavour: Flavour, tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     several points, and samples of each. Networks with convolutions gain nothing from several
     points, nor do layers in bfloat16.
 
-    The choice is a hope: `check` says whether it works for this network.
+    What the job pins is taken as it is. The choice is a hope: `check` says whether it works for
+    this network.
 
     Args:
         spec: what the user asks for.
@@ -148,18 +149,21 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     kind = device.type
     width = widths(problem)
     samples = max(len(split) for split in problem.splits.values())
-    alone = width.convolves or spec.precision == "bfloat16" or spec.tolerance is not None
+    network: Literal["fused", "plain"] = "plain" if spec.network == "plain" else "fused"
+    alone = width.convolves or spec.precision == "bfloat16" or network == "plain"
+    alone |= spec.tolerance is not None
     largest = (LARGEST if spec.tolerance is None else LARGEST_SAMPLED)[kind]
     room = ELEMENTS[kind] // width.widest  # samples of all points of a batch together
     most = 1 if alone else LARGEST_PASS // (samples * width.widest)
-    if spec.batch_size == "auto":
-        points = _points(min(most, room // SMALLEST))
-        batch_size = _even(samples, min(max(room // points, SMALLEST), largest))
-    else:
+    least = SMALLEST if spec.batch_size == "auto" else min(spec.batch_size, samples)
+    points = _points(min(most, room // least))
+    if network == "fused" and spec.points_per_pass != "auto":
+        points = spec.points_per_pass
+    batch_size = _even(samples, min(max(room // points, SMALLEST), largest))
+    if spec.batch_size != "auto":
         batch_size = spec.batch_size
-        points = _points(min(most, room // min(batch_size, samples)))
     return Plan(
-        kind, _hardware(device), torch.__version__, spec.precision, batch_size, "fused", points
+        kind, _hardware(device), torch.__version__, spec.precision, batch_size, network, points
     )
 
 

@@ -225,7 +225,21 @@ class EvaluationSpec(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
     batch_size: CountOrAuto = "auto"
+    points_per_pass: CountOrAuto = "auto"
+    network: Literal["auto", "fused", "plain"] = "auto"
+    tune: Switch = False
     tolerance: Share | None = None
+
+    @model_validator(mode="after")
+    def _check_plan(self) -> EvaluationSpec:
+        several = self.points_per_pass not in ("auto", 1)
+        if several and self.network == "plain":
+            raise refusal("the plain network takes one point a pass", "points_per_pass")
+        if several and self.tolerance is not None:
+            raise refusal("evaluation.tolerance takes one point a pass", "points_per_pass")
+        if self.tune and self.tolerance is not None:
+            raise refusal("measures points over all samples, so not with tolerance", "tune")
+        return self
 
 
 class RuntimeSpec(Section):

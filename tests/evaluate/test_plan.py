@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,22 @@ def test_the_job_has_the_last_word() -> None:
     spec = EvaluationSpec(device="cpu", precision="float64", batch_size=7)
     plan = choose_plan(spec, of(small, 900, 64), CPU)
     assert (plan.batch_size, plan.dtype, plan.device) == (7, torch.float64, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "found"),
+    [
+        ({"points_per_pass": 7}, (450, "fused", 7)),
+        ({"points_per_pass": 1}, (450, "fused", 1)),
+        ({"points_per_pass": 3, "batch_size": 10}, (10, "fused", 3)),
+        ({"network": "plain"}, (450, "plain", 1)),
+        ({"network": "plain", "points_per_pass": 1, "batch_size": 10}, (10, "plain", 1)),
+        ({"network": "fused"}, (180, "fused", 32)),
+    ],
+)
+def test_what_the_job_pins_is_taken(pinned: dict[str, Any], found: tuple[int, str, int]) -> None:
+    plan = choose_plan(EvaluationSpec(device="cpu", **pinned), of(small, 900, 64), CPU)
+    assert (plan.batch_size, plan.network, plan.points_per_pass) == found
 
 
 def test_a_plan_survives_its_file() -> None:

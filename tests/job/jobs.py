@@ -108,8 +108,11 @@ def job_settings(draw: st.DrawFn) -> dict[str, Any]:
             evaluation=_some(
                 {},
                 device=st.sampled_from(["auto", "cpu", "cuda"]),
-                precision=st.sampled_from(["float32", "float64"]),
+                precision=st.sampled_from(["float32", "tf32", "bfloat16", "float64"]),
                 batch_size=_auto,
+                points_per_pass=_auto,
+                network=st.sampled_from(["auto", "fused"]),
+                tune=st.booleans(),
             ),
             runtime=_some(
                 {},

@@ -217,6 +217,20 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
             {"evaluation": {"tolerance": 0.1}, "metrics": ["loss", "my.py:samples"]},
             "metrics: with evaluation.tolerance 'samples' is the name of a result of its own",
         ),
+        ({"evaluation": {"network": "compiled"}}, "expected 'auto', 'fused' or 'plain'"),
+        (
+            {"evaluation": {"network": "plain", "points_per_pass": 2}},
+            "evaluation.points_per_pass: the plain network takes one point a pass",
+        ),
+        ({"evaluation": {"tune": 1}}, "evaluation.tune: found 1, expected true or false"),
+        (
+            {"evaluation": {"tolerance": 0.1, "tune": True}},
+            "evaluation.tune: measures points over all samples, so not with tolerance",
+        ),
+        (
+            {"evaluation": {"tolerance": 0.1, "points_per_pass": 2}},
+            "evaluation.points_per_pass: evaluation.tolerance takes one point a pass",
+        ),
         ({"evaluation": {"batch_size": 0}}, "found 0, expected auto or an integer >= 1"),
         ({"evaluation": {"batch_size": "all"}}, "found 'all', expected auto or an integer >= 1"),
         ({"runtime": {"share_gpus": 1}}, "share_gpus: found 1, expected true or false"),
