@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -47,5 +47,6 @@ class ImageNormalization:
         return (images.to(dtype) / self.scale - mean) / std
 
 
-def _per_channel(values: Sequence[float], device: torch.device, dtype: torch.dtype) -> Tensor:
+@cache  # a copy to a GPU would make the host wait for it at every batch
+def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)

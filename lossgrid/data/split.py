@@ -30,6 +30,13 @@ class Split:
         """Return the number of samples."""
         return int(tree_leaves(self.inputs)[0].shape[0])
 
+    def rows(self, begin: int, end: int) -> tuple[Any, Any]:
+        """Inputs and targets of samples [begin, end) as they are stored; views of the data."""
+        inputs, targets = (
+            tree_map(lambda leaf: leaf[begin:end], tree) for tree in (self.inputs, self.targets)
+        )
+        return inputs, targets
+
     def batch(self, begin: int, end: int, dtype: torch.dtype) -> tuple[Any, Any]:
         """Samples [begin, end) as model and loss read them in ``dtype``.
 
@@ -37,9 +44,7 @@ class Split:
         loss are given are copies, since they might write into it; the inputs returned may be a
         view of the data.
         """
-        inputs, targets = (
-            tree_map(lambda leaf: leaf[begin:end], tree) for tree in (self.inputs, self.targets)
-        )
+        inputs, targets = self.rows(begin, end)
         if self.prepare is None:
             inputs = _cast_floats(inputs, dtype)
         else:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
 from lossgrid.evaluate.batches import Batch, batches
@@ -23,6 +21,7 @@ from lossgrid.evaluate.networks import (
 )
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stacking import StackedNetwork, of_each_point
+from lossgrid.evaluate.streaming import placed
 from lossgrid.problem import Problem
 from lossgrid.space import Grid, Plane
 
@@ -162,17 +161,9 @@ def _one_thread() -> None:
 def _moving(problem: Problem, plane: Plane, plan: Plan, device: torch.device) -> MovingNetwork:
     """The network in the plan's form, and the data on the device."""
     plane = plane.to(device, plan.dtype)
-    splits = [_on_device(split, device) for split in problem.splits.values()]
+    splits = placed(list(problem.splits.values()), device)
     if plan.network == "plain":
         return PlainNetwork(problem.build_model, plane, splits)
     model = problem.build_model().to(device, plan.dtype).requires_grad_(False)
     form = StackedNetwork if plan.points_per_pass > 1 else FusedNetwork
     return form(model, plane, plan, splits)
-
-
-def _on_device(split: Split, device: torch.device) -> Split:
-    """In its storage type: uint8 images stay uint8 until they are read."""
-    inputs, targets = (
-        tree_map(lambda leaf: leaf.to(device), tree) for tree in (split.inputs, split.targets)
-    )
-    return replace(split, inputs=inputs, targets=targets)

@@ -94,7 +94,7 @@ def cast_layers(graph: fx.Graph, dtype: torch.dtype) -> None:
 
 
 def lay_out_channels_last(graph: fx.Graph) -> None:
-    """Give convolutions of images the weights' order in memory that CPUs are fastest with."""
+    """Give convolutions of images the weights' order in memory of `Plan.channels_last`."""
     layout: dict[str, Any] = {"memory_format": torch.channels_last}
     for node in graph.find_nodes(op="call_function", target=aten.conv2d.default):
         with graph.inserting_before(node):

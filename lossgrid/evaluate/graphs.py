@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_leaves, tree_unflatten
 
+from lossgrid.evaluate.capturing import Captured
 from lossgrid.evaluate.tracing import tensors_of
+
+CAPTURED = ("cuda",)
+"""Devices whose operations are launched together."""
 
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
 """Of the leaves of a batch of inputs; a graph is good for one kind of these."""
@@ -26,10 +31,22 @@ class Graph:
         handed: what `weights` made at the present point.
     """
 
-    weights: fx.GraphModule
-    batch: fx.GraphModule
+    weights: Callable[..., tuple[Any, ...]]
+    batch: Callable[..., tuple[Any, ...]]
     outputs: TreeSpec
     handed: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(
+        cls, weights: fx.GraphModule, batch: fx.GraphModule, outputs: TreeSpec, inputs: Any
+    ) -> Graph:
+        """A graph for inputs like these, on their device."""
+        leaves = tree_leaves(inputs)
+        device = leaves[0].device
+        if device.type not in CAPTURED:
+            return cls(weights, batch, outputs)
+        captured = Captured(batch, len(leaves), device)
+        return cls(Captured(weights, 0, device), captured, outputs)
 
     def __call__(self, inputs: Any) -> Any:
         """Outputs at the present point."""

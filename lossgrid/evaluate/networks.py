@@ -112,9 +112,7 @@ class FusedNetwork:
     """
 
     def __init__(self, network: nn.Module, plane: Plane, plan: Plan, splits: list[Split]) -> None:
-        self.splits = (
-            [_channels_last(split) for split in splits] if plan.device == "cpu" else splits
-        )
+        self.splits = [_channels_last(split) for split in splits] if plan.channels_last else splits
         self._plane = plane
         self._flat = torch.full_like(plane.corners[0], torch.nan)
         self._state = state_of(network) | plane.layout.views(self._flat)
@@ -142,19 +140,19 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Graph:
     fold_norms(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
-    if plan.device == "cpu":
+    if plan.channels_last:
         lay_out_channels_last(traced.graph)
     work_in_place(traced.graph)
-    return Graph(*split_by_weights(traced), traced.outputs)
+    return Graph.of(*split_by_weights(traced), traced.outputs, inputs)
 
 
 def _channels_last(split: Split) -> Split:
-    """Images in the order in memory that convolutions are fastest with.
-
-    That is so on CPUs; on GPUs only with tensor cores, which float32 does not use.
-    """
+    """Images in the order in memory that `Plan.channels_last` asks for."""
 
     def order(leaf: Tensor) -> Tensor:
-        return leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf
+        if leaf.dim() != 4:
+            return leaf
+        ordered = leaf.contiguous(memory_format=torch.channels_last)
+        return ordered.pin_memory() if leaf.is_pinned() else ordered
 
     return replace(split, inputs=tree_map(order, split.inputs))

@@ -102,6 +102,14 @@ class Plan:
         return self.precision in ("bfloat16", "tf32")
 
     @property
+    def channels_last(self) -> bool:
+        """Whether convolutions are fastest on images whose channels lie together in memory.
+
+        That is so on CPUs, and on GPUs with tensor cores, which float32 does not use.
+        """
+        return self.device == "cpu" or self.is_low
+
+    @property
     def exact(self) -> Plan:
         """The same plan in float32 at least."""
         return replace(self, precision="float32") if self.is_low else self

@@ -97,7 +97,7 @@ class StackedNetwork:
         of_batch = record(several, *handed, *leaves, composed=False)
         work_in_place(of_batch.graph)
         of_batch.recompile()
-        return Graph(of_points, of_batch, traced.outputs)
+        return Graph.of(of_points, of_batch, traced.outputs, inputs)
 
 
 def of_each_point(metric: PerSample) -> PerSample:

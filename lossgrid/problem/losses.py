@@ -30,7 +30,8 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: logits (n, classes, ...).
         targets: class indices (n, ...), or class probabilities of the outputs' shape.
     """
-    if outputs.dim() == 2 and targets.dim() == 1 and outputs.shape[1] <= NARROW:
+    narrow = outputs.dim() == 2 and targets.dim() == 1 and outputs.shape[1] <= NARROW
+    if narrow and outputs.device.type == "cpu":
         outputs, targets = outputs.t().contiguous()[None], targets[None]
         return F.cross_entropy(outputs, targets, reduction="none")[0]
     return _mean_per_sample(F.cross_entropy(outputs, targets, reduction="none"))
