@@ -15,7 +15,8 @@ samples. What sample i adds to the error of that sum is its influence:
 (with the root, the variance of a mean of n out of N comes out right). As the order is random, the
 variance of the sum follows from how u varies among samples that have been used alike: those between
 two neighbouring values that n may take. So errors that a point shares with its parents, and these
-with one another, count as what they are.
+with one another, count as what they are. To it is added the square of what the largest r_i
+contributes: one more like it may be among the samples not seen.
 """
 
 from __future__ import annotations
@@ -120,8 +121,9 @@ def estimate(values: Floats, control: Known | None, steps: Sequence[int]) -> Est
     influence[:, : control.influence.shape[1]] = slope[:, None] * control.influence
     added = rest / count * np.sqrt(1 - count / population)
     influence[:, :count] += added
-    own = count * added.var(axis=1, ddof=1)
-    return Estimate(mean, np.sqrt(_variance(influence, steps)), influence, own)
+    worst = np.abs(added - added.mean(axis=1, keepdims=True)).max(axis=1) ** 2
+    own = count * added.var(axis=1, ddof=1) + worst
+    return Estimate(mean, np.sqrt(_variance(influence, steps) + worst), influence, own)
 
 
 def _slope(values: Floats, known: Floats) -> Floats:
