@@ -44,3 +44,13 @@ def test_computes_in_the_dtype_asked_for() -> None:
 def test_refuses(mean: tuple[float, ...], std: tuple[float, ...], scale: float, words: str) -> None:
     with pytest.raises(UserError, match=words):
         ImageNormalization(mean, std, scale)
+
+
+def test_constants_come_to_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are first used in inference mode."""
+    normalization = ImageNormalization((0.125, 0.25), (0.5, 0.75))
+    images = torch.full((1, 2, 1, 1), 255, dtype=torch.uint8)
+    with torch.inference_mode():
+        first = normalization(images, torch.float32)
+    monkeypatch.setattr(torch, "tensor", None)
+    assert normalization(images, torch.float32).tolist() == first.tolist()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,19 @@ def test_a_plan_survives_its_file() -> None:
     assert Plan.from_json(PLAN.to_json()) == PLAN
     with pytest.raises(UserError, match="another version of lossgrid"):
         Plan.from_json('{"device": "cpu"}')
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "wanted"),
+    [
+        ("cpu", "float32", True),
+        ("cuda", "float32", False),
+        ("cuda", "tf32", True),
+        ("cuda", "bfloat16", True),
+    ],
+)
+def test_channels_are_last_where_that_is_fast(device: str, precision: str, wanted: bool) -> None:
+    assert replace(PLAN, device=device, precision=precision).channels_last == wanted
 
 
 def gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> torch.device:
