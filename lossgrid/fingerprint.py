@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from lossgrid.data import Split
-from lossgrid.evaluate import Plan
+from lossgrid.evaluate import Plan, hardware
 from lossgrid.job import Job
 from lossgrid.problem import Problem
 from lossgrid.space import Grid, Plane
+
+BLOCK = 1 << 20
+"""Numbers hashed at a time."""
 
 HARDWARE = ("values at theta", "plan hardware", "plan torch_version")
 """Parts that differ when the same job is computed on another kind of machine."""
 
 
 def fingerprint(
-    job: Job, model: nn.Module, problem: Problem, plane: Plane, grid: Grid, plan: Plan
+    job: Job, model: nn.Module, problem: Problem, plane: Plane, grid: Grid
 ) -> dict[str, str]:
     """Readable text for each part that is small, a hash of the contents for each that is not.
 
@@ -32,7 +35,7 @@ def fingerprint(
     """
     parts = {
         "weights": _digest(model.state_dict()),
-        "directions": _digest({"corners": plane.corners, **_names(plane)}),
+        "directions": _digest({"corners": plane.corners, **_names(plane)}, torch.float64),
         "alpha": _axis(grid.alpha),
         "beta": "none" if grid.beta is None else _axis(grid.beta),
         "refine": str(job.grid.refine).lower(),
@@ -40,8 +43,21 @@ def fingerprint(
         "metrics": ", ".join(job.metrics),
         "tolerance": str(job.evaluation.tolerance).lower(),
     }
-    parts |= {f"data {name}": _split(split) for name, split in problem.splits.items()}
-    return parts | {f"plan {key}": str(value) for key, value in asdict(plan).items()}
+    return parts | {f"data {name}": _split(split) for name, split in problem.splits.items()}
+
+
+def plan_parts(plan: Plan) -> dict[str, str]:
+    """How points are evaluated."""
+    return {f"plan {key}": str(value) for key, value in asdict(plan).items()}
+
+
+def place_parts(device: torch.device) -> dict[str, str]:
+    """Those parts of a plan that a rank finds where it runs."""
+    return {
+        "plan device": device.type,
+        "plan hardware": hardware(device),
+        "plan torch_version": torch.__version__,
+    }
 
 
 def theta_values(values: Mapping[str, float]) -> dict[str, str]:
@@ -81,11 +97,17 @@ def _described(prepare: Any) -> str:
     return str(getattr(prepare, "__qualname__", type(prepare).__qualname__))
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """BLAKE2b over names, types, shapes and bytes, in order."""
+def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> str:
+    """BLAKE2b over names, types, shapes and bytes, in order.
+
+    Args:
+        tensors: by name.
+        dtype: that numbers with a fraction are given first; None: their own.
+    """
     total = hashlib.blake2b(digest_size=12)
     for name, tensor in tensors.items():
-        array = tensor.detach().cpu().contiguous()
-        total.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-        total.update(array.reshape(-1).view(torch.uint8).numpy().data)
+        kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+        total.update(f"{name} {kind} {tuple(tensor.shape)}".encode())
+        for block in torch.split(tensor.detach().reshape(-1), BLOCK):
+            total.update(block.cpu().to(kind).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -21,10 +21,10 @@ from lossgrid.engine.run import coordinate
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
-from lossgrid.evaluate import Plan
+from lossgrid.evaluate import Checked, Plan
 from lossgrid.fingerprint import HARDWARE, differences, theta_values
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Prepared, measure
+from lossgrid.prepare import Loaded, Prepared, choose, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import ProgressView
 from lossgrid.refinement import Refinement
@@ -49,7 +49,7 @@ EXPECTED_WITHIN = 0.005
 """How far values at theta may be from `model.expect`."""
 
 Report = tuple[dict[str, str], bool]
-"""What a rank tells once it is ready: its fingerprint, and whether its h5py is parallel."""
+"""What a rank tells once it has loaded: its fingerprint, and whether its h5py is parallel."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Order:
 
 
 class Lead:
-    """The first rank. Its steps are called in their order: begin, decide, compute, conclude.
+    """The first rank. Its steps in their order: begin, choose, decide, compute, conclude.
 
     Args:
         world: the ranks.
@@ -77,6 +77,7 @@ class Lead:
         self._job: Job
         self._lock: RunLock
         self._log: RunLog
+        self._parallel: bool
         self._results: Results | None = None
         self._tuning: str | None = None
         self._pending: PointSet
@@ -111,28 +112,30 @@ class Lead:
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         return job, None if self._results is None else Plan.from_json(self._results.plan)
 
-    def tune(self) -> Plan:
-        """Measure which plan is fastest, for all ranks.
+    def choose(self, loaded: Loaded, stored: Plan | None, reports: Sequence[Report]) -> Checked:
+        """Compare the ranks, and choose how all of them evaluate points.
 
         Raises:
-            UserError: a part of the job can't be loaded.
-        """
-        tuned = measure(self._job, self._world, self._world.size)
-        self._tuning = tuned.reason
-        self._say(f"plan: {tuned.plan.form}, batches of {tuned.plan.batch_size}; {tuned.reason}")
-        return tuned.plan
-
-    def decide(self, prepared: Prepared, reports: Sequence[Report]) -> Order:
-        """Compare the ranks, measure theta itself, continue a results file or create it.
-
-        Raises:
-            UserError: ranks differ, theta is not what was expected, or the results file belongs
-                to another job.
+            UserError: ranks differ, or can't do what is asked for.
         """
         self._compare(reports)
-        parallel = self._is_parallel([parallel for _, parallel in reports])
-        for objection in prepared.checked.objections:
+        self._parallel = self._is_parallel([parallel for _, parallel in reports])
+        if stored is None and self._job.evaluation.tune:
+            tuned = measure(self._job, loaded, self._world.size)
+            stored, self._tuning = tuned.plan, tuned.reason
+            size = f"batches of {stored.batch_size}"
+            self._say(f"plan: {stored.form}, {size}; {tuned.reason}")
+        checked = choose(self._job, loaded, stored)
+        for objection in checked.objections:
             self._say(f"not as fast as it could be: {objection}")
+        return checked
+
+    def decide(self, prepared: Prepared) -> Order:
+        """Measure theta itself, continue a results file or create it.
+
+        Raises:
+            UserError: theta is not what was expected, or the results file belongs to another job.
+        """
         facts = prepared.plane.geometry().items()
         self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
         made_of = {**prepared.fingerprint, **self._measure_theta(prepared)}
@@ -145,11 +148,11 @@ class Lead:
         self._pending = self._results.unfinished()
         self._stages = [Stage(self._pending)]
         if prepared.samples is not None:
-            splits = prepared.problem.splits
+            splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._error_rows = self._results.error_rows()
-        self._announce(parallel)
-        return Order(len(self._pending) > 0, parallel)
+        self._announce()
+        return Order(len(self._pending) > 0, self._parallel)
 
     def stages(self, prepared: Prepared) -> int:
         """In how many stages the pending points are computed.
@@ -383,14 +386,14 @@ class Lead:
             compared=precision.sample(shape).size if low and not uncompared else 0,
         )
 
-    def _announce(self, parallel: bool) -> None:
+    def _announce(self) -> None:
         grid = self._job.grid
         shape = f"{grid.alpha.points}" + (f" x {grid.beta.points}" if grid.beta else "")
         pending = len(self._pending)
         done = self._found.points - pending
         before = f", {done} stored before" if done else ""
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
-        writer = ", written by " + ("parallel HDF5" if parallel else "rank 0")
+        writer = ", written by " + ("parallel HDF5" if self._parallel else "rank 0")
         by = ranks + (writer if self._world.size > 1 else "")
         self._say(f"grid {shape}, {pending} points pending{before}; {by}")
 

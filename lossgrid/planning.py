@@ -13,7 +13,7 @@ from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
 from lossgrid.fingerprint import differences
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Prepared, measure, prepare
+from lossgrid.prepare import Loaded, Prepared, choose, equip, load, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
 from lossgrid.store.results import Results, read_results
@@ -34,8 +34,9 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     results = read_results(job.output) if job.output.exists() else None
     with TemporaryDirectory() as folder:
         trained = _with_checkpoint(job, Path(folder))
-        plan, why = _chosen(trained, results, ranks)
-        prepared = prepare(trained, worlds.alone(), plan)
+        loaded = load(trained, worlds.alone())
+        plan, why = _chosen(trained, loaded, results, ranks)
+        prepared = equip(trained, loaded, choose(trained, loaded, plan))
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
     seconds /= prepared.evaluator.points_per_pass  # a pass is as long if it is not full
@@ -62,13 +63,15 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
 
 
-def _chosen(job: Job, results: Results | None, ranks: int) -> tuple[Plan | None, str]:
+def _chosen(
+    job: Job, loaded: Loaded, results: Results | None, ranks: int
+) -> tuple[Plan | None, str]:
     """What is known of the plan before it is made, and why it will be what it is."""
     if results is not None:
         reason = results.attributes.get("tuning", "by rule")
         return Plan.from_json(results.plan), f"as the results were begun ({reason})"
     if job.evaluation.tune:
-        tuned = measure(job, worlds.alone(), ranks)
+        tuned = measure(job, loaded, ranks)
         return tuned.plan, tuned.reason
     return None, "by rule"
 

@@ -14,10 +14,18 @@ from lossgrid import precision
 from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError, summary
-from lossgrid.evaluate import AdaptiveEvaluator, Checked, GridEvaluator, Plan, check, choose_plan
+from lossgrid.evaluate import (
+    AdaptiveEvaluator,
+    Checked,
+    GridEvaluator,
+    Plan,
+    check,
+    choose_plan,
+    dtype_of,
+)
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
-from lossgrid.fingerprint import fingerprint
+from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_problem, shuffled
 from lossgrid.space import Grid, Plane, build_plane
@@ -25,28 +33,69 @@ from lossgrid.store.samples import SampleFile, samples_path
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One rank's problem, plane and evaluator, and what they were made of.
+class Loaded:
+    """What one rank has of a job, and what it computes on.
 
     Attributes:
-        evaluator: of grid points.
-        samples: what it keeps for finer lattices, if it does; to be opened for each stage.
-        evaluator_of: makes what computes all samples of points by a plan.
+        problem: model, data, loss.
+        plane: theta and directions.
+        grid: coordinates.
+        device: of this rank.
+        lanes: batches that it runs at a time.
+        fingerprint: what all this was made of.
     """
 
     problem: Problem
     plane: Plane
     grid: Grid
-    checked: Checked
+    device: torch.device
+    lanes: int
     fingerprint: dict[str, str]
+
+    def evaluator(self, plan: Plan, recorded: bytes | None = None) -> GridEvaluator:
+        """What evaluates points by a plan; `recorded` is what another evaluator of it recorded."""
+        return GridEvaluator(
+            self.problem, self.plane, self.grid, plan, self.device, self.lanes, recorded
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one rank has of a job, how points are evaluated, and what does that.
+
+    Attributes:
+        loaded: the job's parts.
+        checked: the plan.
+        whole: computes all samples of points.
+        evaluator: of grid points: that, or some of the samples.
+        samples: what it keeps for finer lattices, if it does; to be opened for each stage.
+    """
+
+    loaded: Loaded
+    checked: Checked
+    whole: GridEvaluator
     evaluator: Evaluator
     samples: SampleFile | None
-    evaluator_of: Callable[[Plan], GridEvaluator]
 
     @property
     def plan(self) -> Plan:
         """How points are evaluated."""
         return self.checked.plan
+
+    @property
+    def plane(self) -> Plane:
+        """Theta and directions."""
+        return self.loaded.plane
+
+    @property
+    def grid(self) -> Grid:
+        """Coordinates."""
+        return self.loaded.grid
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What the job is made of, its plan included."""
+        return self.loaded.fingerprint | plan_parts(self.plan)
 
     def measure_theta(self) -> tuple[dict[str, float], float]:
         """Values of all columns at theta itself, and the seconds that this took.
@@ -56,13 +105,13 @@ class Prepared:
         """
         began = time.perf_counter()
         try:
-            (values,) = self.checked.evaluator.at([(0.0, 0.0)])
+            (values,) = self.whole.at([(0.0, 0.0)])
         except Exception as error:
             raise UserError(
                 f"model, loss or metrics fail at theta itself: {summary(error)}; "
                 "mend them or the data"
             ) from error
-        columns = self.checked.evaluator.columns
+        columns = self.whole.columns
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
@@ -70,81 +119,88 @@ class Prepared:
         """Values of points in float32, until a signal asks to stop: shape (at most n, columns)."""
         if points.size == 0 or stopping():
             return np.empty((0, len(self.evaluator.columns)))
-        evaluator = self.evaluator_of(self.plan.exact)
+        exact = self.plan.exact
+        evaluator = self.loaded.evaluator(exact, self.checked.recorded[exact])
         return precision.again(evaluator, points, len(evaluator.columns), stopping)
 
 
 def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
-    """Load the job's parts and choose how points are evaluated.
+    """All steps at once (`load`, `choose`, `equip`), for a rank that needs nobody else's word."""
+    loaded = load(job, world)
+    return equip(job, loaded, choose(job, loaded, stored))
+
+
+def load(job: Job, world: World) -> Loaded:
+    """Load the job's parts, on every rank; nothing is learned of what others have.
 
     Args:
         job: what to compute.
         world: the rank's place among the others, which decides its device and cores.
-        stored: the plan of the results file that is to be continued, or a measured one; what the
-            job file leaves open is taken from it.
 
     Raises:
         UserError: a part can't be loaded or does not fit.
     """
+    share = job.runtime.share_gpus
+    device = own_device(job.evaluation.device, world.local_rank, world.local_size, share)
+    torch.set_num_threads(1)  # else all ranks of a node load with all of its cores, and wait
     problem = load_problem(job)
     if job.evaluation.tolerance is not None:
         splits = {name: shuffled(split) for name, split in problem.splits.items()}
         problem = replace(problem, splits=splits)
     model = problem.build_model()
-    plane = build_plane(job, model)
+    plane = build_plane(job, model, dtype_of(job.evaluation.precision))
     grid = Grid.of(job.grid)
+    made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
+    return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)
+
+
+def choose(job: Job, loaded: Loaded, stored: Plan | None) -> Checked:
+    """Choose how points are evaluated, on one rank for all.
+
+    Args:
+        job: what to compute.
+        loaded: of this rank.
+        stored: the plan of the results file that is to be continued, or a measured one; what the
+            job file leaves open is taken from it.
+
+    Raises:
+        UserError: the device can't do what is asked for.
+    """
     evaluation = job.evaluation if stored is None else _pinned(job.evaluation, stored)
-    device = _device(job, world)
-    plan = choose_plan(evaluation, problem, device)
-
-    def evaluator_of(plan: Plan) -> GridEvaluator:
-        width = lanes(device, world.cores)
-        return GridEvaluator(problem, plane, grid, plan, device, width)
-
-    checked = check(plan, grid, evaluator_of)
-    made_of = fingerprint(job, model, problem, plane, grid, checked.plan)
-    evaluator: Evaluator = checked.evaluator
-    samples = None
-    if job.evaluation.tolerance is not None:
-        sizes = [(len(problem.metrics), len(split)) for split in problem.splits.values()]
-        samples = SampleFile(samples_path(job.output), grid.shape, sizes)
-        evaluator = AdaptiveEvaluator(
-            checked.evaluator, grid, problem, job.evaluation.tolerance, samples
-        )
-    return Prepared(problem, plane, grid, checked, made_of, evaluator, samples, evaluator_of)
+    plan = choose_plan(evaluation, loaded.problem, loaded.device)
+    return check(plan, loaded.grid, replace(loaded, lanes=1).evaluator)
 
 
-def measure(job: Job, world: World, ranks: int) -> Tuned:
+def equip(job: Job, loaded: Loaded, checked: Checked) -> Prepared:
+    """Make what evaluates points as has been chosen, on every rank."""
+    whole = loaded.evaluator(checked.plan, checked.recorded[checked.plan])
+    if job.evaluation.tolerance is None:
+        return Prepared(loaded, checked, whole, whole, None)
+    problem, grid = loaded.problem, loaded.grid
+    sizes = [(len(problem.metrics), len(split)) for split in problem.splits.values()]
+    samples = SampleFile(samples_path(job.output), grid.shape, sizes)
+    some = AdaptiveEvaluator(whole, grid, problem, job.evaluation.tolerance, samples)
+    return Prepared(loaded, checked, whole, some, samples)
+
+
+def measure(job: Job, loaded: Loaded, ranks: int) -> Tuned:
     """The fastest plan of those near the rule's, as this process measures them.
 
     Args:
         job: what to compute.
-        world: see `prepare`.
+        loaded: of this rank.
         ranks: that will share the work; short runs are not worth measuring for.
 
     Raises:
-        UserError: see `prepare`.
+        UserError: see `choose`.
     """
-    problem = load_problem(job)
-    plane = build_plane(job, problem.build_model())
-    grid = Grid.of(job.grid)
-    device = _device(job, world)
-    width = lanes(device, world.cores)
-    plan = choose_plan(job.evaluation, problem, device)
+    problem, grid = loaded.problem, loaded.grid
+    plan = choose_plan(job.evaluation, problem, loaded.device)
     plans = candidates(job.evaluation, plan, problem)
-    some = shortened(problem, width * 2 * max(one.batch_size for one in plans))
-
-    def evaluator_of(plan: Plan) -> GridEvaluator:
-        return GridEvaluator(some, plane, grid, plan, device, width)
-
+    some = shortened(problem, loaded.lanes * 2 * max(one.batch_size for one in plans))
     samples, measured = (sum(map(len, one.splits.values())) for one in (problem, some))
     work = grid.shape[0] * grid.shape[1] / ranks * samples / measured
-    return tune(plans, evaluator_of, grid, work)
-
-
-def _device(job: Job, world: World) -> torch.device:
-    share = job.runtime.share_gpus
-    return own_device(job.evaluation.device, world.local_rank, world.local_size, share)
+    return tune(plans, replace(loaded, problem=some).evaluator, grid, work)
 
 
 def _pinned(spec: EvaluationSpec, plan: Plan) -> EvaluationSpec:

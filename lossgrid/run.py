@@ -18,7 +18,7 @@ from lossgrid.engine.world import World
 from lossgrid.errors import RunFailedError, UserError
 from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
-from lossgrid.prepare import Prepared, prepare
+from lossgrid.prepare import Prepared, equip, load
 from lossgrid.store.samples import SampleFile
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
 from lossgrid.streams import unfailing
@@ -81,14 +81,12 @@ def _take_part(
 ) -> int:
     """The steps of a run; whatever rank 0 decides or fails at, all ranks learn."""
     job, stored = led(world, lambda: _of(lead).begin(path, overrides, overwrite))
-    if job.evaluation.tune and stored is None:
-        stored = led(world, lambda: _of(lead).tune())
-    prepared, reports = each(
-        world,
-        lambda: prepare(job, world, stored),
-        lambda prepared: (prepared.fingerprint, parallel_hdf5()),
+    loaded, reports = each(
+        world, lambda: load(job, world), lambda loaded: (loaded.fingerprint, parallel_hdf5())
     )
-    order = led(world, lambda: _of(lead).decide(prepared, reports))
+    checked = led(world, lambda: _of(lead).choose(loaded, stored, reports))
+    prepared, _ = each(world, lambda: equip(job, loaded, checked), lambda _: None)
+    order = led(world, lambda: _of(lead).decide(prepared))
     unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
     if prepared.plan.is_low:
         unfinished = _compare(world, stopping, lead, prepared, unfinished)

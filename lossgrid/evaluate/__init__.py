@@ -5,6 +5,15 @@ from __future__ import annotations
 from lossgrid.evaluate.adaptive import AdaptiveEvaluator
 from lossgrid.evaluate.check import Checked, check
 from lossgrid.evaluate.evaluator import GridEvaluator
-from lossgrid.evaluate.plan import Plan, choose_plan
+from lossgrid.evaluate.plan import Plan, choose_plan, dtype_of, hardware
 
-__all__ = ["AdaptiveEvaluator", "Checked", "GridEvaluator", "Plan", "check", "choose_plan"]
+__all__ = [
+    "AdaptiveEvaluator",
+    "Checked",
+    "GridEvaluator",
+    "Plan",
+    "check",
+    "choose_plan",
+    "dtype_of",
+    "hardware",
+]

@@ -39,33 +39,39 @@ class FirstLayer:
     layer: fx.GraphModule
     rest: Trace
 
-    def images(
-        self, split: Split, state: Mapping[str, Tensor], plane: Plane, batch_size: int
-    ) -> Split | None:
-        """A split whose inputs are the layer's images; none if they take too much memory.
 
-        Args:
-            split: on the device.
-            state: tensors of the network by name.
-            plane: likewise, in the plan's type.
-            batch_size: samples at a time.
-        """
-        states = _corner_states(state, plane)
-        images = None
-        for batch in batches(len(split), batch_size):
-            inputs, _ = split.batch(batch.begin, batch.end, plane.corners.dtype)
-            for number, corner in enumerate(states):
-                (output,) = self.layer(*corner.values(), *tree_leaves(inputs))
-                if images is None:
-                    shape = (len(states), len(split), *output.shape[1:])
-                    if output.element_size() * torch.Size(shape).numel() > LARGEST_IMAGES:
-                        return None
-                    images = torch.empty(shape, dtype=output.dtype, device=output.device)
-                if not output.isfinite().all():  # 0 times which is no 0
+def take_images(
+    layer: fx.GraphModule,
+    split: Split,
+    state: Mapping[str, Tensor],
+    plane: Plane,
+    batch_size: int,
+) -> Split | None:
+    """A split whose inputs are a first layer's images; none if they take too much memory.
+
+    Args:
+        layer: see `FirstLayer`.
+        split: on the device.
+        state: tensors of the network by name.
+        plane: likewise, in the plan's type.
+        batch_size: samples at a time.
+    """
+    states = _corner_states(state, plane)
+    found = None
+    for batch in batches(len(split), batch_size):
+        inputs, _ = split.batch(batch.begin, batch.end, plane.corners.dtype)
+        for number, corner in enumerate(states):
+            (output,) = layer(*corner.values(), *tree_leaves(inputs))
+            if found is None:
+                shape = (len(states), len(split), *output.shape[1:])
+                if output.element_size() * torch.Size(shape).numel() > LARGEST_IMAGES:
                     return None
-                images[number, batch.begin : batch.end] = output
-        assert images is not None
-        return Split(images.transpose(0, 1), split.targets)
+                found = torch.empty(shape, dtype=output.dtype, device=output.device)
+            if not output.isfinite().all():  # 0 times which is no 0
+                return None
+            found[number, batch.begin : batch.end] = output
+    assert found is not None
+    return Split(found.transpose(0, 1), split.targets)
 
 
 def take_first_layer(traced: Trace) -> FirstLayer | None:

@@ -31,18 +31,18 @@ Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Checked:
-    """A plan that works, and what is known of it.
+    """A plan that works, and what is known of it: plain data, for all ranks.
 
     Attributes:
         plan: the one that was asked for, or a plainer form of it.
-        evaluator: of that plan.
+        recorded: what evaluators need to be made of this plan, and of the same in float32.
         error: largest difference of a batch's mean from that of the plain network in float32 (or
             float64), relative to the mean size of its values.
         objections: why faster forms were refused, fastest first.
     """
 
     plan: Plan
-    evaluator: GridEvaluator
+    recorded: Mapping[Plan, bytes]
     error: float
     objections: tuple[str, ...]
 
@@ -63,28 +63,46 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
         evaluator_of: makes the evaluator of a plan.
     """
     *fast, plainest = _forms(plan)
-    plain = evaluator_of(plainest.exact)
-    truth = _truth(plain, _places(grid))
+    truth = _truth(evaluator_of(plainest.exact), _places(grid))
     objections: list[str] = []
     for form in fast:
         try:
-            evaluator = evaluator_of(form.exact)
-            pairs = _pairs(evaluator, truth)
-            _compare(pairs, TOLERANCE[evaluator.plan.precision])
-            _check_order(evaluator, grid)
-            if form != form.exact:
-                evaluator = evaluator_of(form)
-                pairs = _pairs(evaluator, truth)
-            return Checked(form, evaluator, _error(pairs), tuple(objections))
+            recorded, pairs = _tried(form, grid, evaluator_of, truth)
+            return Checked(form, recorded, _error(pairs), tuple(objections))
         except Exception as error:
             said = str(error) if isinstance(error, _RefusedError) else summary(error)
             objections.append(f"{form.form}: {said.partition('. ')[0]}")
-    evaluator = plain if plainest == plainest.exact else evaluator_of(plainest)
+    plain = evaluator_of(plainest)
+    recorded = dict.fromkeys((plainest, plainest.exact), plain.recorded())
     apart = 0.0
-    if evaluator is not plain:
+    if plainest.is_low:
         with suppress(Exception):  # the run itself will tell where it fails
-            apart = _error(_pairs(evaluator, truth))
-    return Checked(plainest, evaluator, apart, tuple(objections))
+            apart = _error(_pairs(plain, truth))
+    return Checked(plainest, recorded, apart, tuple(objections))
+
+
+def _tried(
+    form: Plan,
+    grid: Grid,
+    evaluator_of: Callable[[Plan], GridEvaluator],
+    truth: Mapping[Place, Values],
+) -> tuple[dict[Plan, bytes], list[Pair]]:
+    """What has been recorded, and how the values of a form compare.
+
+    Raises:
+        Exception: of any kind, if it does not give the right ones.
+    """
+    evaluator = evaluator_of(form.exact)
+    pairs = _pairs(evaluator, truth)
+    _compare(pairs, TOLERANCE[evaluator.plan.precision])
+    _check_order(evaluator, grid)
+    recorded = {form.exact: evaluator.recorded()}
+    if form.is_low:
+        del evaluator  # its memory is needed
+        evaluator = evaluator_of(form)
+        recorded[form] = evaluator.recorded()
+        pairs = _pairs(evaluator, truth)
+    return recorded, pairs
 
 
 def _forms(plan: Plan) -> list[Plan]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossgrid.data import Split
 from lossgrid.evaluate.batches import Batch, batches
 from lossgrid.evaluate.networks import (
     Forward,
@@ -20,9 +23,10 @@ from lossgrid.evaluate.networks import (
     PlainNetwork,
 )
 from lossgrid.evaluate.plan import Plan
-from lossgrid.evaluate.stacking import StackedNetwork, of_each_point
+from lossgrid.evaluate.stacking import StackedNetwork
 from lossgrid.evaluate.streaming import placed
 from lossgrid.problem import Problem
+from lossgrid.problem.losses import PerSample
 from lossgrid.space import Grid, Plane
 
 
@@ -40,6 +44,8 @@ class GridEvaluator:
         plan: how points are evaluated.
         device: the rank's own, of the plan's kind.
         lanes: batches that run at a time (CPU cores of this rank; 1 on a GPU).
+        recorded: `recorded` of another rank's evaluator of the same plan; None to record the
+            network here.
 
     Raises:
         Exception: of any kind, if the plan asks for a fused network and this one can't be.
@@ -53,19 +59,22 @@ class GridEvaluator:
         plan: Plan,
         device: torch.device,
         lanes: int = 1,
+        recorded: bytes | None = None,
     ) -> None:
         self.columns = tuple(f"{s}_{m}" for s in problem.splits for m in problem.metrics)
         self.points_per_pass = plan.points_per_pass
         self.plan = plan
         self._grid = grid
-        metrics = problem.metrics.values()
-        stacked = plan.points_per_pass > 1
-        self._metrics = [of_each_point(m) for m in metrics] if stacked else list(metrics)
-        self._network = _moving(problem, plane, plan, device)
+        metrics = list(problem.metrics.values())
+        self._network = _moving(problem, plane, plan, device, recorded)
         self._splits = self._network.splits
+        if isinstance(self._network, StackedNetwork):
+            self._measures = self._network.measures
+        else:
+            self._measures = [partial(_measure, metrics)] * len(self._splits)
         shape = [plan.points_per_pass] if plan.points_per_pass > 1 else []
         self._samples = [
-            torch.empty(*shape, len(self._metrics), len(split), dtype=torch.float64, device=device)
+            torch.empty(*shape, len(metrics), len(split), dtype=torch.float64, device=device)
             for split in self._splits
         ]
         self._idle: SimpleQueue[Forward] = SimpleQueue()
@@ -74,6 +83,14 @@ class GridEvaluator:
             self._idle.put(forward)
         width = len(forwards)
         self._pool = ThreadPoolExecutor(width, initializer=_one_thread) if width > 1 else None
+
+    def recorded(self) -> bytes:
+        """What recording the network has shown, for another rank: it need not do so again.
+
+        Raises:
+            Exception: of any kind, if the network holds something that can't be sent.
+        """
+        return pickle.dumps(self._network.recorded)
 
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values of grid points: float64, shape (n, len(columns))."""
@@ -86,8 +103,8 @@ class GridEvaluator:
         """Values at up to `points_per_pass` places: float64, shape (n, len(columns))."""
         with torch.inference_mode():
             self._move(places)
-            for split, samples in zip(self._splits, self._samples, strict=True):
-                self._fill(split, samples, self._batches(split))
+            for number in range(len(self._splits)):
+                self._fill(number, self._batches(number))
             means = torch.cat([samples.mean(dim=-1) for samples in self._samples], dim=-1)
             return means.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
 
@@ -105,20 +122,20 @@ class GridEvaluator:
 
         Returns: float64, shape (metrics, end - begin).
         """
-        split, samples = self._splits[number], self._samples[number]
+        some = [batch for batch in self._batches(number) if begin <= batch.fresh < end]
         with torch.inference_mode():
-            self._fill(split, samples, [b for b in self._batches(split) if begin <= b.fresh < end])
-            return samples[:, begin:end].cpu().numpy().copy()
+            self._fill(number, some)
+            return self._samples[number][:, begin:end].cpu().numpy().copy()
 
     def first_batch(self, places: list[Place]) -> list[NDArray[np.float64]]:
         """Per-sample values of each split's first batch: shapes (n, metrics, samples)."""
         found = []
         with torch.inference_mode():
             self._move(places)
-            for split, samples in zip(self._splits, self._samples, strict=True):
-                batch = self._batches(split)[0]
-                self._run(split, samples, batch)
-                values = samples[..., : batch.end].reshape(-1, len(self._metrics), batch.end)
+            for number, samples in enumerate(self._samples):
+                batch = self._batches(number)[0]
+                self._run(number, batch)
+                values = samples[..., : batch.end].reshape(-1, samples.shape[-2], batch.end)
                 found.append(values[: len(places)].cpu().numpy().copy())
         return found
 
@@ -126,31 +143,32 @@ class GridEvaluator:
         _one_thread()
         self._network.move(places + places[-1:] * (self.points_per_pass - len(places)))
 
-    def _batches(self, split: Split) -> list[Batch]:
-        return list(batches(len(split), self.plan.batch_size))
+    def _batches(self, number: int) -> list[Batch]:
+        return list(batches(len(self._splits[number]), self.plan.batch_size))
 
-    def _fill(self, split: Split, samples: Tensor, parts: list[Batch]) -> None:
+    def _fill(self, number: int, parts: list[Batch]) -> None:
         """Per-sample values of some batches of a split."""
         if self._pool is None:
             for batch in parts:
-                self._run(split, samples, batch)
+                self._run(number, batch)
         else:
-            running = [self._pool.submit(self._run, split, samples, batch) for batch in parts]
+            running = [self._pool.submit(self._run, number, batch) for batch in parts]
             wait(running)  # all of them: after an error none may touch the next point's values
             for batch_run in running:
                 batch_run.result()
 
     @torch.inference_mode()  # a mode of the thread, so every lane enters it
-    def _run(self, split: Split, samples: Tensor, batch: Batch) -> None:
-        inputs, targets = split.batch(batch.begin, batch.end, self.plan.dtype)
+    def _run(self, number: int, batch: Batch) -> None:
+        samples = self._samples[number]
+        inputs, targets = self._splits[number].batch(batch.begin, batch.end, self.plan.dtype)
         forward = self._idle.get()
         try:
             outputs = self.plan.forward(forward, inputs)
         finally:
             self._idle.put(forward)
         old = batch.fresh - batch.begin
-        for row, metric in enumerate(self._metrics):
-            samples[..., row, batch.fresh : batch.end] = metric(outputs, targets)[..., old:]
+        for row, values in enumerate(self._measures[number](outputs, targets)):
+            samples[..., row, batch.fresh : batch.end] = values[..., old:]
 
 
 def _one_thread() -> None:
@@ -158,12 +176,20 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _moving(problem: Problem, plane: Plane, plan: Plan, device: torch.device) -> MovingNetwork:
+def _measure(metrics: Sequence[PerSample], outputs: Any, targets: Any) -> Iterator[Tensor]:
+    return (metric(outputs, targets) for metric in metrics)
+
+
+def _moving(
+    problem: Problem, plane: Plane, plan: Plan, device: torch.device, recorded: bytes | None
+) -> MovingNetwork:
     """The network in the plan's form, and the data on the device."""
     plane = plane.to(device, plan.dtype)
     splits = placed(list(problem.splits.values()), device)
+    known = None if recorded is None else pickle.loads(recorded)
     if plan.network == "plain":
-        return PlainNetwork(problem.build_model, plane, splits)
+        return PlainNetwork(problem.build_model, plane, splits, known)
+    if plan.points_per_pass == 1:
+        return FusedNetwork(problem.build_model, plane, plan, splits, known)
     model = problem.build_model().to(device, plan.dtype).requires_grad_(False)
-    form = StackedNetwork if plan.points_per_pass > 1 else FusedNetwork
-    return form(model, plane, plan, splits)
+    return StackedNetwork(model, plane, plan, splits, list(problem.metrics.values()), known)

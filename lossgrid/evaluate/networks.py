@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
 from lossgrid.evaluate.fusing import cast_layers, fold_norms, lay_out_channels_last, work_in_place
-from lossgrid.evaluate.graphs import Graph, Shapes, shapes, state_of
+from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stages import split_by_weights
 from lossgrid.evaluate.tracing import WritesError, has_hooks, trace
@@ -26,6 +26,10 @@ Forward = Callable[..., Any]
 """From a batch of inputs to outputs."""
 
 
+Measure = Callable[[Any, Any], Iterable[Tensor]]
+"""From outputs and targets of n samples to values (..., n) of each metric."""
+
+
 class MovingNetwork(Protocol):
     """What an evaluator needs of a network.
 
@@ -34,6 +38,10 @@ class MovingNetwork(Protocol):
     """
 
     splits: list[Split]
+
+    @property
+    def recorded(self) -> Any:
+        """What recording the network has shown, as plain data that another rank can be given."""
 
     def move(self, places: list[Place]) -> None:
         """Go to as many places as the plan has points a pass."""
@@ -52,14 +60,20 @@ class PlainNetwork:
         build_model: makes a new module.
         plane: theta and directions, on the device, in the plan's type.
         splits: on the device.
+        recorded: of such a network on another rank; None to record it here.
     """
 
     def __init__(
-        self, build_model: Callable[[], nn.Module], plane: Plane, splits: list[Split]
+        self,
+        build_model: Callable[[], nn.Module],
+        plane: Plane,
+        splits: list[Split],
+        recorded: bool | None = None,
     ) -> None:
         self.splits = splits
         self._build_model = build_model
         self._plane = plane
+        self._recorded = recorded
         self._flat = torch.full_like(plane.corners[0], torch.nan)
 
     def move(self, places: list[Place]) -> None:
@@ -68,10 +82,17 @@ class PlainNetwork:
 
     def lanes(self, count: int) -> list[Forward]:
         """A module each, since it may keep state as it runs; one if its copies would share it."""
-        first = self._bound()
-        alone = count == 1 or has_hooks(first) or self._writes(first)
-        models = [first] if alone else [first, *(self._bound() for _ in range(count - 1))]
+        alone = count > 1 and self.recorded
+        models = [self._bound() for _ in range(1 if alone else count)]
         return [partial(_with_copies, model) for model in models]
+
+    @property
+    def recorded(self) -> bool:
+        """Whether only one module can run at a time: it has hooks, or may write into weights."""
+        if self._recorded is None:
+            model = self._bound()
+            self._recorded = has_hooks(model) or self._writes(model)
+        return self._recorded
 
     def _writes(self, model: nn.Module) -> bool:
         """Whether it may write into the weights, which all copies share."""
@@ -102,30 +123,40 @@ class FusedNetwork:
     several threads can run it at a time.
 
     Args:
-        network: on the device, in the plan's type. It is not changed.
-        plane: theta and directions, likewise.
+        build_model: makes a new module.
+        plane: theta and directions, on the device, in the plan's type.
         plan: device, precision, batch size.
         splits: on the device.
+        recorded: of such a network on another rank; None to record it here.
 
     Raises:
         Exception: of any kind, if the network can't be traced.
     """
 
-    def __init__(self, network: nn.Module, plane: Plane, plan: Plan, splits: list[Split]) -> None:
+    def __init__(
+        self,
+        build_model: Callable[[], nn.Module],
+        plane: Plane,
+        plan: Plan,
+        splits: list[Split],
+        recorded: list[Recording] | None = None,
+    ) -> None:
+        device = plane.corners.device
+        network = build_model().to(device, plan.dtype).requires_grad_(False)
         self.splits = [_channels_last(split) for split in splits] if plan.channels_last else splits
+        self.recorded = recorded or _recorded(network, plan, self.splits)
         self._plane = plane
+        self._state = state_of(network) | plane.layout.views(plane.corners[0])
+        del network  # what moves of it is not needed: as much memory as the next line takes
         self._flat = torch.full_like(plane.corners[0], torch.nan)
-        self._state = state_of(network) | plane.layout.views(self._flat)
-        self._graphs: dict[Shapes, Graph] = {}
-        for split in self.splits:
-            inputs, _ = split.batch(0, min(plan.batch_size, len(split)), plan.dtype)
-            self._graphs[shapes(inputs)] = _fused(network, inputs, plan)
+        self._state |= plane.layout.views(self._flat)
+        self._graphs = {recording.inputs: Graph(recording, device) for recording in self.recorded}
 
     def move(self, places: list[Place]) -> None:
         """See `MovingNetwork`."""
         self._plane.move(self._flat, *places[0])
         for graph in self._graphs.values():
-            graph.handed = graph.weights(*self._state.values())
+            graph.move(*self._state.values())
 
     def lanes(self, count: int) -> list[Forward]:
         """Itself."""
@@ -135,7 +166,17 @@ class FusedNetwork:
         return self._graphs[shapes(inputs)](inputs)
 
 
-def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Graph:
+def _recorded(network: nn.Module, plan: Plan, splits: list[Split]) -> list[Recording]:
+    """What the network does with the batches of all splits, once for those that are alike."""
+    found: dict[Shapes, Recording] = {}
+    for split in splits:
+        inputs, _ = split.batch(0, min(plan.batch_size, len(split)), plan.dtype)
+        if shapes(inputs) not in found:
+            found[shapes(inputs)] = _fused(network, inputs, plan)
+    return list(found.values())
+
+
+def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     traced = trace(network, inputs)
     fold_norms(traced.graph)
     if plan.precision == "bfloat16":
@@ -143,7 +184,7 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Graph:
     if plan.channels_last:
         lay_out_channels_last(traced.graph)
     work_in_place(traced.graph)
-    return Graph.of(*split_by_weights(traced), traced.outputs, inputs)
+    return Recording.of(*split_by_weights(traced), traced.outputs, inputs)
 
 
 def _channels_last(split: Split) -> Split:

@@ -94,7 +94,7 @@ class Plan:
     @property
     def dtype(self) -> torch.dtype:
         """Type of theta, directions, inputs and per-sample losses."""
-        return torch.float64 if self.precision == "float64" else torch.float32
+        return dtype_of(self.precision)
 
     @property
     def is_low(self) -> bool:
@@ -152,7 +152,7 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     if spec.precision == "tf32" and not has_tf32(device):
         raise UserError(
             "evaluation.precision: tf32 needs an NVIDIA GPU (Ampere or newer), and points are "
-            f"computed on {_hardware(device)} here; set it to float32 or bfloat16"
+            f"computed on {hardware(device)} here; set it to float32 or bfloat16"
         )
     kind = device.type
     width = widths(problem)
@@ -171,7 +171,7 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
     if spec.batch_size != "auto":
         batch_size = spec.batch_size
     return Plan(
-        kind, _hardware(device), torch.__version__, spec.precision, batch_size, network, points
+        kind, hardware(device), torch.__version__, spec.precision, batch_size, network, points
     )
 
 
@@ -184,7 +184,13 @@ def _even(samples: int, largest: int) -> int:
     return math.ceil(samples / math.ceil(samples / largest))
 
 
-def _hardware(device: torch.device) -> str:
+def dtype_of(precision: str) -> torch.dtype:
+    """Type of theta and directions."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def hardware(device: torch.device) -> str:
+    """What kind of device it is: CPU model and capability, or the GPU's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"

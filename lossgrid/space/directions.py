@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,22 @@ def gaussian(seed: int, draw: int, axis: str, name: str, shape: torch.Size) -> T
 
     Returns: float64 tensor of that shape.
     """
+    (whole,) = gaussian_rows(seed, draw, axis, name, shape, shape[0] if shape else 1)
+    return whole
+
+
+def gaussian_rows(
+    seed: int, draw: int, axis: str, name: str, shape: torch.Size, rows: int
+) -> Iterator[Tensor]:
+    """The same numbers as `gaussian`'s, so many rows (indices of the first dimension) at a time."""
     key = hashlib.blake2b(f"{seed}/{draw}/{axis}/{name}".encode(), digest_size=16).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
-    return torch.from_numpy(generator.standard_normal(tuple(shape)))
+    if not shape:
+        yield torch.tensor(generator.standard_normal(), dtype=torch.float64)
+        return
+    for begin in range(0, max(1, shape[0]), max(1, rows)):
+        size = (min(rows, shape[0] - begin), *shape[1:])
+        yield torch.from_numpy(generator.standard_normal(size))
 
 
 def random_direction(layout: Layout, seed: int, axis: str, draw: int = 0) -> Direction:

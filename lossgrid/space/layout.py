@@ -82,10 +82,14 @@ class Layout:
     def flatten(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         """One vector, shape (size,), of named tensors; zeros where a name is absent."""
         flat = torch.zeros(self.size, dtype=dtype)
+        self.write(tensors, flat)
+        return flat
+
+    def write(self, tensors: Mapping[str, Tensor], flat: Tensor) -> None:
+        """Put named tensors into a vector, shape (size,); where a name is absent it stays."""
         for entry in self.entries:
             if entry.name in tensors:
                 flat[entry.begin : entry.end] = tensors[entry.name].detach().reshape(-1)
-        return flat
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The entries by name, in their shapes, as parts of a flat vector."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,17 @@ from torch import Tensor, nn
 
 from lossgrid.job import DirectionsSpec, Job
 from lossgrid.problem import load_checkpoint
-from lossgrid.space.directions import Direction, random_direction, read_directions
+from lossgrid.space.directions import (
+    Direction,
+    gaussian_rows,
+    random_direction,
+    read_directions,
+)
 from lossgrid.space.layout import Layout
 from lossgrid.space.normalization import normalize
+
+BLOCK = 1 << 20
+"""Numbers that are worked on at a time in float64, where a whole layer would cost memory."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +65,26 @@ class Plane:
 
     def geometry(self) -> dict[str, float]:
         """Frobenius norms of theta and the directions, and the cosine between two of these."""
-        theta = self.corners[0].to(torch.float64)
-        flat = [self.layout.flatten(d, torch.float64) for d in self.directions]
-        facts = {"norm_theta": float(theta.norm())}
-        facts |= {f"norm_{axis}": float(d.norm()) for axis, d in zip("xy", flat, strict=False)}
-        if len(flat) == 2:
+        theta = self.corners[0]
+        facts = {"norm_theta": math.sqrt(_product(theta, theta))}
+        squares = [sum(_product(d[name], d[name]) for name in d) for d in self.directions]
+        facts |= {f"norm_{axis}": math.sqrt(s) for axis, s in zip("xy", squares, strict=False)}
+        if len(self.directions) == 2:
+            x, y = self.directions
             product = facts["norm_x"] * facts["norm_y"]
-            facts["cosine"] = float(flat[0] @ flat[1]) / product if product else math.nan
+            both = sum(_product(x[name], y[name]) for name in x if name in y)
+            facts["cosine"] = both / product if product else math.nan
         return facts
 
 
-def build_plane(job: Job, model: nn.Module) -> Plane:
-    """The line or plane that a job asks for, on the CPU, in float64.
+def build_plane(job: Job, model: nn.Module, dtype: torch.dtype = torch.float64) -> Plane:
+    """The line or plane that a job asks for, on the CPU.
 
     Args:
         job: its `directions` and whether its grid has a beta.
         model: the trained network; its weights are theta. Not changed.
+        dtype: of the corners. A direction is rounded to float32 in any case, which is what the
+            results file holds, so that the file defines the plane exactly.
 
     Raises:
         UserError: a checkpoint or direction file does not fit the network.
@@ -81,50 +93,90 @@ def build_plane(job: Job, model: nn.Module) -> Plane:
     axes = ("x",) if job.grid.beta is None else ("x", "y")
     layout = Layout.of(model, spec)
     theta = _state(model, layout)
+    corners = torch.zeros(1 + len(axes), layout.size, dtype=dtype)
+    layout.write(theta, corners[0])
     if spec.kind == "between":
-        return _between(spec, axes, layout, theta, model)
+        return _between(spec, layout, theta, model, corners)
     if spec.kind == "random":
-        drawn = [random_direction(layout, spec.seed, axis) for axis in axes]
-        directions = [_stored(normalize(d, theta, spec.normalization)) for d in drawn]
+        for axis, corner in zip(axes, corners[1:], strict=True):
+            for view, block in _drawn(spec, axis, layout, theta, corner):
+                view.copy_(block.to(torch.float32))
     else:
         assert spec.path is not None
-        directions = read_directions(spec.path, axes, layout)
-    return _offsets(layout, theta, directions)
+        found = read_directions(spec.path, axes, layout)
+        for direction, corner in zip(found, corners[1:], strict=True):
+            layout.write(direction, corner)
+    return _offsets(layout, corners)
+
+
+def _drawn(
+    spec: DirectionsSpec, axis: str, layout: Layout, theta: Mapping[str, Tensor], corner: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(part of the corner, what belongs there) of a random direction, a few rows at a time.
+
+    A layer may be most of the network, and in float64 twice its size.
+    """
+    how = spec.normalization
+    views = layout.views(corner)
+    if how == "model":
+        whole = normalize(random_direction(layout, spec.seed, axis), theta, how)
+        yield from ((views[name], drawn) for name, drawn in whole.items())
+        return
+    for name, view in views.items():
+        rows, begin = _rows(view, how), 0
+        for drawn in gaussian_rows(spec.seed, 0, axis, name, view.shape, rows):
+            part = slice(begin, begin := begin + rows) if view.dim() else ...
+            scaled = normalize({name: drawn}, {name: theta[name][part]}, how)
+            yield view[part], scaled[name]
+
+
+def _rows(entry: Tensor, how: str) -> int:
+    """Rows to normalize at a time: all of those that are one unit."""
+    if entry.dim() < 2 or how == "layer":
+        return entry.shape[0] if entry.dim() else 1
+    return max(1, BLOCK // max(1, entry.shape[1:].numel()))
 
 
 def _between(
     spec: DirectionsSpec,
-    axes: tuple[str, ...],
     layout: Layout,
     theta: Mapping[str, Tensor],
     model: nn.Module,
+    corners: Tensor,
 ) -> Plane:
-    ends = [_checkpoint(path, model, layout) for path in spec.checkpoints]
-    apart = [{name: end[name] - theta[name] for name in theta} for end in ends]
-    directions = [_stored(normalize(d, theta, spec.normalization)) for d in apart]
-    if spec.normalization != "none":
-        return _offsets(layout, theta, directions)
-    corners = torch.stack([layout.flatten(corner, torch.float64) for corner in (theta, *ends)])
-    return Plane(layout, corners, True, directions)
+    directions: list[Direction] = []
+    barycentric = spec.normalization == "none"
+    for path, corner in zip(spec.checkpoints, corners[1:], strict=True):
+        end = _checkpoint(path, model, layout)
+        apart = {name: end[name].double() - theta[name].double() for name in theta}
+        direction = normalize(apart, theta, spec.normalization)
+        directions.append({name: d.to(torch.float32) for name, d in direction.items()})
+        layout.write(end if barycentric else directions[-1], corner)
+    return Plane(layout, corners, True, directions) if barycentric else _offsets(layout, corners)
 
 
-def _offsets(layout: Layout, theta: Mapping[str, Tensor], directions: list[Direction]) -> Plane:
-    corners = [layout.flatten(corner, torch.float64) for corner in (theta, *directions)]
-    return Plane(layout, torch.stack(corners), False, directions)
-
-
-def _stored(direction: Mapping[str, Tensor]) -> Direction:
-    """Rounded to what the results file holds, so that the file defines the plane exactly."""
-    return {name: d.to(torch.float32) for name, d in direction.items()}
+def _offsets(layout: Layout, corners: Tensor) -> Plane:
+    """A plane whose directions are its corners but the first."""
+    directions = [
+        {name: view.to(torch.float32) for name, view in layout.views(corner).items()}
+        for corner in corners[1:]
+    ]
+    return Plane(layout, corners, False, directions)
 
 
 def _state(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
-    """The moving entries of a model, in float64."""
+    """The moving entries of a model."""
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {entry.name: state[entry.name].detach().to(torch.float64) for entry in layout.entries}
+    return {entry.name: state[entry.name].detach() for entry in layout.entries}
 
 
 def _checkpoint(path: Path, model: nn.Module, layout: Layout) -> dict[str, Tensor]:
     other = copy.deepcopy(model)
     load_checkpoint(other, path)
     return _state(other, layout)
+
+
+def _product(x: Tensor, y: Tensor) -> float:
+    """Sum of products, in float64."""
+    parts = zip(*(torch.split(t.reshape(-1), BLOCK) for t in (x, y)), strict=True)
+    return sum(float(a.double() @ b.double()) for a, b in parts)

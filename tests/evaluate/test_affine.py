@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from lossgrid.data import Split
-from lossgrid.evaluate.affine import take_first_layer
+from lossgrid.evaluate.affine import take_first_layer, take_images
 from lossgrid.evaluate.graphs import state_of
 from lossgrid.evaluate.tracing import trace
 from lossgrid.space import Layout, Plane
@@ -77,7 +77,7 @@ def test_sums_of_images_are_outputs(
     plane = plane_of(network, moving, barycentric)
     first = take_first_layer(trace(network, split.inputs[:3]))
     assert first is not None
-    images = first.images(split, state_of(network), plane, 3)
+    images = take_images(first.layer, split, state_of(network), plane, 3)
     assert images is not None
     assert len(images) == 7
     coefficients = torch.tensor(plane.coefficients(0.3, -0.7), dtype=torch.float64)
@@ -98,7 +98,7 @@ def test_the_rest_makes_of_images_what_the_network_makes_of_inputs() -> None:
     first = take_first_layer(trace(network, inputs))
     assert first is not None
     state = state_of(network)
-    images = first.images(Split(inputs, torch.zeros(5)), state, plane, 5)
+    images = take_images(first.layer, Split(inputs, torch.zeros(5)), state, plane, 5)
     assert images is not None
     rest = torch.fx.GraphModule(first.rest.owner, first.rest.graph)
     coefficients = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
@@ -129,7 +129,8 @@ def images_of(inputs: Tensor, batch_size: int) -> Split | None:
     first = take_first_layer(trace(network, inputs[:batch_size]))
     assert first is not None
     split = Split(inputs, torch.zeros(len(inputs)))
-    return first.images(split, state_of(network), plane_of(network, ["layer.weight"], False), 3)
+    plane = plane_of(network, ["layer.weight"], False)
+    return take_images(first.layer, split, state_of(network), plane, 3)
 
 
 def test_a_network_may_know_its_batch_size() -> None:
@@ -153,4 +154,4 @@ def test_no_images_that_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("lossgrid.evaluate.affine.LARGEST_IMAGES", 9 * 3 * 3 * 4 - 1)
     plane = plane_of(network, ["layer.weight"], False)
     plane = plane.to(torch.device("cpu"), torch.float32)
-    assert first.images(split, state_of(network), plane, 4) is None
+    assert take_images(first.layer, split, state_of(network), plane, 4) is None
