@@ -100,6 +100,29 @@ def test_the_same_bits_under_every_mpi(flavour: Flavour, ranks: int, tmp_path: P
     assert stacked(results(tmp_path)) == alone
 
 
+@pytest.mark.parametrize("settings", [[], ["evaluation.batch_size=7", "metrics=[toy.py:slow]"]])
+def test_only_rank_0_records_the_network(settings: list[str], tmp_path: Path) -> None:
+    """What that needs of torch costs a second and 70 MB."""
+    job = toy_job(tmp_path, grid=plane(3, 3))
+    script = tmp_path / "heavy.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from lossgrid.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    from mpi4py import MPI\n"
+        "    heavy = {'sympy', 'torch._dynamo'} & set(sys.modules)\n"
+        f"    found = Path({str(tmp_path)!r}) / ('heavy' + str(MPI.COMM_WORLD.rank))\n"
+        "    found.write_text(str(len(heavy)))\n"
+    )
+    sets = [word for setting in settings for word in ("--set", setting)]
+    done = mpirun(MPICH_WHEEL, 3, [script, "run", job, *sets], timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"heavy{rank}").read_text() for rank in range(3)] == ["2", "0", "0"]
+
+
 @pytest.mark.parametrize("setting", ["runtime.chunk=8", "runtime.coordinator=dedicated"])
 def test_the_same_bits_however_the_work_is_shared(setting: str, tmp_path: Path) -> None:
     job = toy_job(tmp_path)
