@@ -74,7 +74,7 @@ class PlainNetwork:
         self._build_model = build_model
         self._plane = plane
         self._recorded = recorded
-        self._flat = torch.full_like(plane.corners[0], torch.nan)
+        self._flat = torch.empty_like(plane.corners[0])  # takes no memory until it is written
 
     def move(self, places: list[Place]) -> None:
         """See `MovingNetwork`."""
