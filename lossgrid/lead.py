@@ -112,8 +112,16 @@ class Lead:
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         return job, None if self._results is None else Plan.from_json(self._results.plan)
 
-    def choose(self, loaded: Loaded, stored: Plan | None, reports: Sequence[Report]) -> Checked:
+    def choose(
+        self, loaded: Loaded, stored: Plan | None, reports: Sequence[Report], room: int
+    ) -> Checked:
         """Compare the ranks, and choose how all of them evaluate points.
+
+        Args:
+            loaded: of this rank.
+            stored: the plan of the results that are to be continued.
+            reports: of all ranks.
+            room: bytes of memory that are free for the rank that has least.
 
         Raises:
             UserError: ranks differ, or can't do what is asked for.
@@ -125,7 +133,7 @@ class Lead:
             stored, self._tuning = tuned.plan, tuned.reason
             size = f"batches of {stored.batch_size}"
             self._say(f"plan: {stored.form}, {size}; {tuned.reason}")
-        checked = choose(self._job, loaded, stored)
+        checked = choose(self._job, loaded, stored, room)
         for objection in checked.objections:
             self._say(f"not as fast as it could be: {objection}")
         return checked

@@ -13,7 +13,7 @@ from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
 from lossgrid.fingerprint import differences
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Loaded, Prepared, choose, equip, load, measure
+from lossgrid.prepare import Loaded, Prepared, choose, equip, free_memory, load, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
 from lossgrid.store.results import Results, read_results
@@ -36,7 +36,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         trained = _with_checkpoint(job, Path(folder))
         loaded = load(trained, worlds.alone())
         plan, why = _chosen(trained, loaded, results, ranks)
-        prepared = equip(trained, loaded, choose(trained, loaded, plan))
+        room = free_memory(loaded, worlds.alone())
+        prepared = equip(trained, loaded, choose(trained, loaded, plan, room))
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
     seconds /= prepared.evaluator.points_per_pass  # a pass is as long if it is not full

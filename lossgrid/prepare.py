@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,12 +20,16 @@ from lossgrid.evaluate import (
     Checked,
     GridEvaluator,
     Plan,
+    available,
     check,
     choose_plan,
     dtype_of,
+    fitted,
+    needed,
 )
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
+from lossgrid.evaluate.widths import widths
 from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_problem, shuffled
@@ -127,7 +132,7 @@ class Prepared:
 def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     """All steps at once (`load`, `choose`, `equip`), for a rank that needs nobody else's word."""
     loaded = load(job, world)
-    return equip(job, loaded, choose(job, loaded, stored))
+    return equip(job, loaded, choose(job, loaded, stored, free_memory(loaded, world)))
 
 
 def load(job: Job, world: World) -> Loaded:
@@ -154,7 +159,15 @@ def load(job: Job, world: World) -> Loaded:
     return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)
 
 
-def choose(job: Job, loaded: Loaded, stored: Plan | None) -> Checked:
+def free_memory(loaded: Loaded, world: World) -> int:
+    """Bytes that this rank may still take; ask when all ranks of its node have loaded."""
+    sharers = world.local_size
+    if loaded.device.type == "cuda":
+        sharers = math.ceil(sharers / torch.cuda.device_count())
+    return available(loaded.device, sharers)
+
+
+def choose(job: Job, loaded: Loaded, stored: Plan | None, room: int) -> Checked:
     """Choose how points are evaluated, on one rank for all.
 
     Args:
@@ -162,12 +175,20 @@ def choose(job: Job, loaded: Loaded, stored: Plan | None) -> Checked:
         loaded: of this rank.
         stored: the plan of the results file that is to be continued, or a measured one; what the
             job file leaves open is taken from it.
+        room: `free_memory` of the rank that has least.
 
     Raises:
-        UserError: the device can't do what is asked for.
+        UserError: the device can't do what is asked for, or memory is short.
     """
     evaluation = job.evaluation if stored is None else _pinned(job.evaluation, stored)
-    plan = choose_plan(evaluation, loaded.problem, loaded.device)
+    problem, plane = loaded.problem, loaded.plane
+    width = widths(problem)
+    plan = choose_plan(evaluation, problem, loaded.device, width)
+
+    def need(plan: Plan) -> int:
+        return needed(plan, problem, plane, width, loaded.lanes)
+
+    plan = fitted(plan, need, room, evaluation.batch_size != "auto")
     return check(plan, loaded.grid, replace(loaded, lanes=1).evaluator)
 
 

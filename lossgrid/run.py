@@ -18,7 +18,7 @@ from lossgrid.engine.world import World
 from lossgrid.errors import RunFailedError, UserError
 from lossgrid.job import Job
 from lossgrid.lead import UNFINISHED, Lead, Order
-from lossgrid.prepare import Prepared, equip, load
+from lossgrid.prepare import Prepared, equip, free_memory, load
 from lossgrid.store.samples import SampleFile
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
 from lossgrid.streams import unfailing
@@ -84,7 +84,8 @@ def _take_part(
     loaded, reports = each(
         world, lambda: load(job, world), lambda loaded: (loaded.fingerprint, parallel_hdf5())
     )
-    checked = led(world, lambda: _of(lead).choose(loaded, stored, reports))
+    _, rooms = each(world, lambda: free_memory(loaded, world), lambda room: room)
+    checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms)))
     prepared, _ = each(world, lambda: equip(job, loaded, checked), lambda _: None)
     order = led(world, lambda: _of(lead).decide(prepared))
     unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)

@@ -123,6 +123,35 @@ def test_only_rank_0_records_the_network(settings: list[str], tmp_path: Path) ->
     assert [(tmp_path / f"heavy{rank}").read_text() for rank in range(3)] == ["2", "0", "0"]
 
 
+def test_the_rank_with_least_memory_decides_on_the_batch(tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    script = tmp_path / "short.py"
+
+    def run_with(room: int, *sets: str) -> subprocess.CompletedProcess[str]:
+        script.write_text(
+            "from lossgrid import prepare\n"
+            "def available(device, sharers):\n"
+            "    from mpi4py import MPI\n"
+            f"    return {room} if MPI.COMM_WORLD.rank == 1 else 1 << 40\n"
+            "prepare.available = available\n"
+            "from lossgrid.cli import main\n"
+            "main()\n"
+        )
+        return mpirun(MPICH_WHEEL, 3, [script, "run", job, *sets], timeout=120)
+
+    refused = run_with(1000)
+    assert refused.returncode == 2
+    assert "batches of 1, and 0 MB are free" in refused.stderr
+    done = run_with(3000)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(results(tmp_path).plan)
+    assert plan["points_per_pass"] == 1
+    assert 1 <= plan["batch_size"] < 40
+    again = run_with(1 << 40, "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(results(tmp_path).plan)["batch_size"] == 40
+
+
 @pytest.mark.parametrize("setting", ["runtime.chunk=8", "runtime.coordinator=dedicated"])
 def test_the_same_bits_however_the_work_is_shared(setting: str, tmp_path: Path) -> None:
     job = toy_job(tmp_path)

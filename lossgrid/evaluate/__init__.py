@@ -5,6 +5,7 @@ from __future__ import annotations
 from lossgrid.evaluate.adaptive import AdaptiveEvaluator
 from lossgrid.evaluate.check import Checked, check
 from lossgrid.evaluate.evaluator import GridEvaluator
+from lossgrid.evaluate.memory import available, fitted, needed
 from lossgrid.evaluate.plan import Plan, choose_plan, dtype_of, hardware
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "Checked",
     "GridEvaluator",
     "Plan",
+    "available",
     "check",
     "choose_plan",
     "dtype_of",
+    "fitted",
     "hardware",
+    "needed",
 ]

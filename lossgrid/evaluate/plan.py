@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from lossgrid.errors import UserError
 from lossgrid.evaluate.device import has_tf32, tf32
-from lossgrid.evaluate.widths import widths
+from lossgrid.evaluate.widths import Widths, widths
 from lossgrid.job import EvaluationSpec
 from lossgrid.problem import Problem
 
@@ -131,7 +131,9 @@ class Plan:
         return leaf.to(self.dtype) if is_low else leaf
 
 
-def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) -> Plan:
+def choose_plan(
+    spec: EvaluationSpec, problem: Problem, device: torch.device, width: Widths | None = None
+) -> Plan:
     """Choose by rules alone, so that the same job gets the same plan on the same hardware.
 
     A pass is as large as brings the network's widest result to a size that suits the device:
@@ -145,6 +147,7 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
         spec: what the user asks for.
         problem: what is to be evaluated.
         device: the rank's own.
+        width: of the network, if it is known.
 
     Raises:
         UserError: the device does not have the precision.
@@ -155,7 +158,7 @@ def choose_plan(spec: EvaluationSpec, problem: Problem, device: torch.device) ->
             f"computed on {hardware(device)} here; set it to float32 or bfloat16"
         )
     kind = device.type
-    width = widths(problem)
+    width = width or widths(problem)
     samples = max(len(split) for split in problem.splits.values())
     network: Literal["fused", "plain"] = "plain" if spec.network == "plain" else "fused"
     alone = width.convolves or spec.precision == "bfloat16" or network == "plain"
