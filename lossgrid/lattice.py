@@ -99,6 +99,31 @@ def parents(ny: int, nx: int, point: int) -> tuple[NDArray[np.int64], NDArray[np
     return points, np.outer(of_rows, of_columns).ravel()
 
 
+def stencils(
+    points: int, coarser: int, finer: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How the nodes of an axis predict those of the next finer lattice (see `parents`).
+
+    Args:
+        points: of the axis.
+        coarser, finer: the lattices' spacings.
+
+    Returns: for each node of the finer lattice the numbers of `CUBIC` nodes of the coarser, int64,
+        and their weights, float64, both of shape (n, CUBIC); where there are fewer, one is repeated
+        with weight 0.
+    """
+    nodes = lattice(points, coarser)
+    indices = lattice(points, finer)
+    numbers = np.zeros((indices.size, CUBIC), np.int64)
+    weights = np.zeros((indices.size, CUBIC))
+    for row, index in enumerate(indices.tolist()):
+        near, of_near = _stencil(index, points, coarser)
+        numbers[row] = np.searchsorted(nodes, near[0])
+        numbers[row, : near.size] = np.searchsorted(nodes, near)
+        weights[row, : near.size] = of_near
+    return numbers, weights
+
+
 def parent_index(ny: int, nx: int, point: int) -> int | None:
     """A number for each point of the finest lattice but one; none for a point that is no parent."""
     row, column = divmod(point, nx)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.engine.pointset import Points
-from lossgrid.lattice import level_of, level_rows, parents
+from lossgrid.lattice import lattice, stencils, strides
 
 OFFSET = 0.01
 """Added to the value that an error is relative to, so that a value of 0 can be interpolated."""
@@ -29,6 +32,7 @@ class Refinement:
 
     def __init__(self, shape: tuple[int, int], tolerance: float) -> None:
         self._shape = shape
+        self._strides = strides(*shape)
         self._tolerance = tolerance
 
     def interpolated(
@@ -43,36 +47,59 @@ class Refinement:
 
         Returns: flat indices, and values of shape (columns, n).
         """
-        errors = np.full(values.shape[1], np.nan)  # of the interpolation of each point
-        for finer in range(1, level):
-            for point in self._points(finer):
-                error = self._inherited(errors, point, finer)
-                if computed[point]:
-                    predicted = self._predicted(values, point)
-                    scale = np.abs(values[:, point]) + OFFSET
-                    with np.errstate(invalid="ignore"):
-                        error = float((np.abs(predicted - values[:, point]) / scale).max())
-                errors[point] = error
         if level < 2:
             return np.empty(0, np.int64), np.empty((len(values), 0))
-        chosen = [
-            point
-            for point in self._points(level)
-            if self._inherited(errors, point, level) <= self._tolerance
-        ]
-        found = [self._predicted(values, point) for point in chosen]
-        return np.array(chosen, np.int64), np.array(found).reshape(-1, len(values)).T
+        grid = values.reshape(-1, *self._shape)
+        errors = np.full_like(self._of(0, grid), -np.inf)  # which says that none is known
+        for finer in range(1, level):
+            errors = self._errors(finer, grid, computed.reshape(self._shape), errors)
+        predicted = self._predicted(level, grid)
+        inherited = self._spread(level, errors, np.maximum)
+        with np.errstate(invalid="ignore"):
+            close = inherited <= self._tolerance * (np.abs(predicted) + OFFSET)
+        good = (close & (inherited >= 0) & np.isfinite(predicted)).all(axis=0) & self._new(level)
+        rows, columns = (lattice(size, self._strides[level]) for size in self._shape)
+        points = (rows[:, None] * self._shape[1] + columns)[good]
+        return points, predicted[:, good]
 
-    def _points(self, level: int) -> list[int]:
-        return [point for row in level_rows(*self._shape, level) for point in row.tolist()]
+    def _errors(
+        self, level: int, grid: Values, computed: NDArray[np.bool_], coarser: Values
+    ) -> Values:
+        """What is known of interpolation at the points of a lattice that are new in it."""
+        with np.errstate(invalid="ignore"):
+            seen = np.abs(self._predicted(level, grid) - self._of(level, grid))
+        inherited = self._spread(level, coarser, np.maximum)
+        errors = np.where(self._of(level, computed), seen, inherited)
+        return np.where(self._new(level), errors, -np.inf)
 
-    def _predicted(self, values: Values, point: int) -> Values:
-        points, weights = parents(*self._shape, point)
-        predicted: Values = values[:, points] @ weights
-        return predicted
+    def _predicted(self, level: int, grid: Values) -> Values:
+        return self._spread(level, self._of(level - 1, grid), np.add)
 
-    def _inherited(self, errors: Values, point: int, level: int) -> float:
-        """The largest error among the parents that are new in their lattice; NaN if one is."""
-        points, _ = parents(*self._shape, point)
-        new = [p for p in points.tolist() if level_of(*self._shape, p) == level - 1]
-        return float(errors[new].max()) if level > 1 else np.nan
+    def _spread(self, level: int, coarser: Values, join: Callable[..., Values]) -> Values:
+        """From a lattice to the next finer: the weighted sum, or the maximum, over parents."""
+        found = coarser
+        for axis, size in zip((1, 2), self._shape, strict=True):
+            nodes, weights = stencils(size, *self._strides[level - 1 : level + 1])
+            along = (-1, 1) if axis == 1 else (-1,)
+            total: Values | None = None
+            for number, weight in zip(nodes.T, weights.T, strict=True):
+                part = np.take(found, number, axis=axis)
+                with np.errstate(invalid="ignore"):  # infinite values
+                    part = part * weight.reshape(along) if join is np.add else part
+                    total = part if total is None else join(total, part)
+            assert total is not None
+            found = total
+        return found
+
+    def _of(self, level: int, grid: NDArray[Any]) -> NDArray[Any]:
+        """What lies on a lattice: the last two axes are rows and columns of the grid."""
+        rows, columns = (lattice(size, self._strides[level]) for size in self._shape)
+        part: NDArray[Any] = grid[..., rows[:, None], columns]
+        return part
+
+    def _new(self, level: int) -> NDArray[np.bool_]:
+        """Which points of a lattice the next coarser one does not have."""
+        old = np.zeros(self._shape, bool)
+        rows, columns = (lattice(size, self._strides[level - 1]) for size in self._shape)
+        old[rows[:, None], columns] = True
+        return ~self._of(level, old)

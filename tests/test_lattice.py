@@ -15,6 +15,7 @@ from lossgrid.lattice import (
     level_rows,
     parent_index,
     parents,
+    stencils,
     strides,
 )
 
@@ -104,3 +105,22 @@ def test_every_parent_has_a_number_of_its_own(ny: int, nx: int) -> None:
     assert all(number < (ny // 2 + 1) * (nx // 2 + 1) for number in numbers if number is not None)
     finest = set(range(ny * nx)) - set(coarser)
     assert all(parent_index(ny, nx, point) is None for point in finest)
+
+
+@given(points=st.integers(5, 70), level=st.integers(1, 4))
+def test_stencils_are_those_of_parents(points: int, level: int) -> None:
+    spacings = strides(1, points)
+    level = min(level, len(spacings) - 1)
+    if level == 0:
+        return
+    numbers, weights = stencils(points, spacings[level - 1], spacings[level])
+    nodes = lattice(points, spacings[level - 1])
+    for row, index in enumerate(lattice(points, spacings[level]).tolist()):
+        if level_of(1, points, index) == level:
+            expected = dict(
+                zip(*(part.tolist() for part in parents(1, points, index)), strict=True)
+            )
+            pairs = zip(nodes[numbers[row]].tolist(), weights[row].tolist(), strict=True)
+            assert {node: weight for node, weight in pairs if weight} == expected
+        else:
+            assert nodes[numbers[row]] @ weights[row] == index

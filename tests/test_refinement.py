@@ -66,3 +66,19 @@ def test_every_column_counts() -> None:
     smooth = np.ones_like(X)
     assert refined(np.stack([smooth, ROUGH]), 0.01)[1].mean() > 0.9
     assert refined(np.stack([smooth, smooth]), 0.01)[1].mean() < 0.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(ny=st.integers(1, 70), nx=st.integers(1, 70), seed=st.integers(0, 99))
+def test_any_shape_of_grid(ny: int, nx: int, seed: int) -> None:
+    """Constants are interpolated from the third lattice on, noise never is."""
+    levels = np.array([level_of(ny, nx, point) for point in range(ny * nx)])
+    constant = np.ones((1, ny * nx))
+    noise = np.random.default_rng(seed).uniform(1, 2, size=(1, ny * nx))
+    for level in range(len(strides(ny, nx))):
+        points, found = Refinement((ny, nx), 1e-6).interpolated(level, constant, levels < level)
+        assert set(levels[points].tolist()) <= {level}
+        assert level >= 2 or points.size == 0
+        assert found == pytest.approx(constant[:, points])
+        points, _ = Refinement((ny, nx), 1e-6).interpolated(level, noise, levels < level)
+        assert points.size == 0
