@@ -38,10 +38,10 @@ def fingerprint(
         "directions": _digest({"corners": plane.corners, **_names(plane)}, torch.float64),
         "alpha": _axis(grid.alpha),
         "beta": "none" if grid.beta is None else _axis(grid.beta),
-        "refine": str(job.grid.refine).lower(),
+        "refine": _by_rule(job.grid.refine),
         "loss": job.loss,
         "metrics": ", ".join(job.metrics),
-        "tolerance": str(job.evaluation.tolerance).lower(),
+        "tolerance": _by_rule(job.evaluation.tolerance),
     }
     return parts | {f"data {name}": _split(split) for name, split in problem.splits.items()}
 
@@ -72,6 +72,11 @@ def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[tupl
         for part in {**theirs, **ours}
         if theirs.get(part) != ours.get(part)
     ]
+
+
+def _by_rule(share: float | None) -> str:
+    """A share of a value, and the version of the rules by which points are estimated from it."""
+    return "none" if share is None else f"{share:g} by rules of version 1"
 
 
 def _axis(values: NDArray[np.float64]) -> str:

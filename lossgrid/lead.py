@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +55,23 @@ Report = tuple[dict[str, str], bool]
 
 @dataclass(frozen=True)
 class Order:
-    """What every rank is to do: compute anything at all; write its own points."""
+    """What every rank is to do.
+
+    Attributes:
+        compute: anything at all.
+        parallel: write its own points.
+        owner: by which it knows the file of per-sample values that belongs to the results.
+    """
 
     compute: bool
     parallel: bool
+    owner: str
 
 
 class Lead:
-    """The first rank. Its steps in their order: begin, choose, decide, compute, conclude.
+    """The first rank. Its steps in their order: begin, choose, decide, begin_stages, conclude.
+
+    Between the last two come next_stage and compute, again and again.
 
     Args:
         world: the ranks.
@@ -83,7 +93,8 @@ class Lead:
         self._pending: PointSet
         self._stages: list[Stage]
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
-        self._error_rows: dict[int, int]
+        self._present: PointSet
+        self._sink: CoordinatorSink
 
     def begin(
         self, path: Path, overrides: Sequence[str], overwrite: bool
@@ -158,28 +169,41 @@ class Lead:
         if prepared.samples is not None:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
-        self._error_rows = self._results.error_rows()
         self._announce()
-        return Order(len(self._pending) > 0, self._parallel)
+        return Order(len(self._pending) > 0, self._parallel, self._results.attributes["id"])
 
-    def stages(self, prepared: Prepared) -> int:
-        """In how many stages the pending points are computed.
+    def begin_stages(self, prepared: Prepared, writer: PointWriter) -> None:
+        """Find out in which order the pending points are computed.
 
         Raises:
             UserError: what one stage keeps for the next can't be stored.
         """
-        samples = prepared.samples
+        self._sink = CoordinatorSink(writer, self._found.error_rows())
+        samples, shape = prepared.samples, prepared.grid.shape
         if samples is not None:
-            begin_samples(samples.path, self._found.attributes["created"] + self._found.plan)
-            samples.open()
-            self._stages = by_lattice(prepared.grid.shape, self._pending, samples.has)
+            owner = self._found.attributes["id"]
+            begin_samples(samples.path, owner)
+            samples.open(owner)
+            self._stages = by_lattice(shape, self._pending, samples.has)
             samples.close()
         elif self._job.grid.refine is not None:
-            self._stages = by_lattice(prepared.grid.shape, self._pending, lambda _: True)
-        return len(self._stages)
+            self._stages = by_lattice(shape, self._pending)
 
-    def compute(self, prepared: Prepared, writer: PointWriter) -> bool:
-        """Have the points of the next stage computed and stored.
+    def next_stage(self, writer: PointWriter) -> bool:
+        """Go to the next stage in which something is to be computed; whether there is one.
+
+        Raises:
+            UserError: points that need not be computed can't be stored.
+        """
+        while self._stages:
+            stage = self._stages.pop(0)
+            self._present = self._interpolate(stage, writer)
+            if len(self._present):
+                return True
+        return False
+
+    def compute(self, prepared: Prepared) -> bool:
+        """Have the points of the present stage computed and stored.
 
         Returns: whether some were left for another run (a signal).
 
@@ -188,10 +212,8 @@ class Lead:
             RunFailedError: a worker could not go on.
         """
         job, world, results = self._job, self._world, self._found
-        done = results.points - sum(len(stage.points) for stage in self._stages)
-        stage = self._stages.pop(0)
-        pending = self._interpolate(stage, writer)
-        done += len(stage.points) - len(pending)
+        left = len(self._present) + sum(len(stage.points) for stage in self._stages)
+        done = results.points - left
         self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
         view = ProgressView(results.points, done, self._console)
         try:
@@ -201,9 +223,9 @@ class Lead:
                     prepared.evaluator,
                     job.runtime.coordinator == "shared",
                     prepared.grid.shape,
-                    pending,
+                    self._present,
                     None if job.runtime.chunk == "auto" else job.runtime.chunk,
-                    CoordinatorSink(writer, self._error_rows),
+                    self._sink,
                     view,
                     self._stopping,
                 )
@@ -326,12 +348,19 @@ class Lead:
 
     def _is_parallel(self, able: Sequence[bool]) -> bool:
         asked = self._job.runtime.writer
+        refines = self._job.grid.refine is not None  # rank 0 reads what others have just written
+        if asked == "parallel" and refines:
+            raise UserError(
+                f"{self._job.path}: runtime.writer: parallel does not go with grid.refine; leave "
+                "one of them out"
+            )
         if asked == "parallel" and not (all(able) and self._world.comm is not None):
             raise UserError(
                 f"{self._job.path}: runtime.writer: parallel needs an h5py built with MPI on every "
                 "rank, under mpirun; install one ('lossgrid doctor' says how) or leave it on auto"
             )
-        return asked == "parallel" or (asked == "auto" and all(able) and self._world.size > 1)
+        able_and_useful = all(able) and self._world.size > 1 and not refines
+        return asked == "parallel" or (asked == "auto" and able_and_useful)
 
     def _measure_theta(self, prepared: Prepared) -> dict[str, str]:
         """Values at theta itself, shown and checked before anything else is spent."""
@@ -388,6 +417,7 @@ class Lead:
                 ),
                 "versions": json.dumps(versions),
                 "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "id": uuid4().hex,
                 **({"tuning": self._tuning} if self._tuning else {}),
                 **({"uncompared": uncompared} if uncompared else {}),
             },

@@ -107,11 +107,12 @@ def _compute(
         each(world, lambda: check_writable(job.output), lambda _: None)
     writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
     with _closed_together(world, writer):
-        for _ in range(led(world, lambda: _of(lead).stages(prepared))):
-            with _open_together(world, prepared.samples):
+        led(world, lambda: _of(lead).begin_stages(prepared, _of(writer)))
+        while led(world, lambda: _of(lead).next_stage(_of(writer))):
+            with _open_together(world, prepared.samples, order.owner):
                 if lead is None:
                     work(world, prepared.evaluator, writer, stopping)
-                unfinished = led(world, lambda: _of(lead).compute(prepared, _of(writer)))
+                unfinished = led(world, lambda: _of(lead).compute(prepared))
             if unfinished:
                 return True
     return False
@@ -138,12 +139,12 @@ def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWr
 
 
 @contextmanager
-def _open_together(world: World, samples: SampleFile | None) -> Iterator[None]:
+def _open_together(world: World, samples: SampleFile | None, owner: str) -> Iterator[None]:
     """For a stage, what earlier ones have kept; all of it is there once every rank closed it."""
     if samples is None:
         yield
         return
-    each(world, samples.open, lambda _: None)
+    each(world, lambda: samples.open(owner), lambda _: None)
     yield
     each(world, samples.close, lambda _: None)
 

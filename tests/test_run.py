@@ -659,3 +659,91 @@ def test_smooth_parts_are_interpolated(ranks: int, flavour: Flavour, tmp_path: P
         assert mpirun(flavour, ranks, again, timeout=120).returncode == 0
         assert np.array_equal(results(tmp_path).values["train_loss"], loss)
         assert np.array_equal(results(tmp_path).status == INTERPOLATED, guessed)
+
+
+def test_the_samples_of_coarser_lattices_are_used_after_a_kill(tmp_path: Path) -> None:
+    """What is done is not computed again as long as the file of samples is there."""
+    job = sampled_job(tmp_path, metrics=["loss", "toy.py:tardy"])
+    with started(MPICH_WHEEL, 2, ["-m", "lossgrid", "run", job]) as launcher:
+        await_points(tmp_path, 80)
+        os.kill(rank_processes(job)[1], signal.SIGKILL)
+        launcher.communicate(timeout=60)
+    stored = results(tmp_path).status == DONE
+    assert run(job) == COMPLETE
+    with h5py.File(results(tmp_path).path) as file:
+        assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
+
+
+def test_a_line_with_two_splits_is_estimated(tmp_path: Path) -> None:
+    data = {
+        "train": {"factory": "toy.py:data", "kwargs": {"samples": 1000}},
+        "few": {"factory": "toy.py:data", "kwargs": {"samples": 30}},
+    }
+    grid = {"alpha": {"min": -1, "max": 1, "points": 33}}
+    evaluation = {"tolerance": 0.03, "batch_size": 50, "precision": "float64"}
+    assert run(toy_job(tmp_path, data=data, grid=grid, evaluation=evaluation)) == COMPLETE
+    values = results(tmp_path).values
+    assert (values["few_samples"] == 30).all()
+    assert (values["few_loss_sem"] == 0).all()
+    assert values["train_samples"].min() < 1000
+    (tmp_path / "whole").mkdir()
+    assert run(toy_job(tmp_path / "whole", data=data, grid=grid)) == COMPLETE
+    truth = results(tmp_path / "whole").values
+    assert values["few_loss"] == pytest.approx(truth["few_loss"], rel=1e-5)
+    apart = np.abs(values["train_loss"] - truth["train_loss"])
+    assert (apart <= 4 * values["train_loss_sem"] + 1e-5).all()
+
+
+@pytest.mark.parametrize("refine", [None, 0.01])
+def test_no_message_of_a_failure_is_lost_between_lattices(
+    refine: float | None, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"metrics": ["loss", "toy.py:touchy"]}
+    if refine is None:
+        job = sampled_job(tmp_path, **settings)
+    else:
+        job = toy_job(tmp_path, grid=plane(33, 25) | {"refine": refine}, **settings)
+    (tmp_path / "broken").touch()
+    assert run(job) == SOME_FAILED
+    found = results(tmp_path)
+    assert len(found.errors()) == found.count(FAILED) > 10
+
+
+def test_rank_0_failing_between_lattices_leaves_nobody_waiting(
+    flavour: Flavour, tmp_path: Path
+) -> None:
+    job = toy_job(tmp_path, grid=plane(33, 25) | {"refine": 0.01})
+    script = tmp_path / "full.py"
+    script.write_text(
+        "from lossgrid.errors import UserError\n"
+        "from lossgrid.store.writer import PointWriter\n"
+        "def full(*_):\n"
+        "    raise UserError('the disk is full')\n"
+        "PointWriter.write_interpolated = full\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    done = mpirun(flavour, 2, [script, "run", job], timeout=60)
+    assert done.returncode == 2
+    assert "the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_rank_that_can_not_keep_samples_ends_the_run(tmp_path: Path) -> None:
+    job = sampled_job(tmp_path)
+    script = tmp_path / "full.py"
+    script.write_text(
+        "import os\n"
+        "from lossgrid.errors import StorageError\n"
+        "from lossgrid.store.samples import SampleFile\n"
+        "def full(*_):\n"
+        "    raise StorageError('the disk is full')\n"
+        "if os.environ.get('PMI_RANK') == '1':\n"
+        "    SampleFile.keep = full\n"
+        "from lossgrid.cli import main\n"
+        "main()\n"
+    )
+    done = mpirun(MPICH_WHEEL, 2, [script, "run", job], timeout=60)
+    assert done.returncode == 2
+    assert "the disk is full" in done.stderr
+    assert results(tmp_path).count(FAILED) == 0

@@ -44,7 +44,8 @@ class AdaptiveEvaluator:
     """Estimates of means over all samples, with their standard errors.
 
     The loss decides how many samples a point uses; all metrics are estimated from them. A point of
-    a coarser lattice is estimated more accurately, as its error is passed on.
+    a coarser lattice is estimated more accurately, as its error is passed on. Those of the coarsest
+    use all samples: so a few that carry the loss are not missed by all points alike.
 
     Args:
         evaluator: of one point a pass.
@@ -84,34 +85,32 @@ class AdaptiveEvaluator:
 
     def _at(self, point: int) -> list[float]:
         """A point's row; what is known there is kept for finer lattices."""
-        controls = self._controls(point)
+        level = level_of(*self._grid.shape, point)
+        controls = self._controls(point, level)
         self._evaluator.move(self._grid.at(point))
-        tolerance = self._tolerance * self._share(point)
+        finer = len(strides(*self._grid.shape)) - 1 - level
+        tolerance = self._tolerance * SHARE**finer
         row: list[float] = []
         kept = []
         for number, (steps, control) in enumerate(zip(self._steps, controls, strict=True)):
             read = partial(self._evaluator.samples, number)
-            found, values = sampled(read, control, steps, self._loss, tolerance)
+            allowed = steps if level else steps[-1:]
+            found, values = sampled(read, control, allowed, self._loss, tolerance)
             row += [*found.mean, *found.error, values.shape[1]]
             kept.append(Known(found.mean, values, found.influence))
         self._memory.keep(point, kept)
         return row
 
-    def _controls(self, point: int) -> list[Known | None]:
+    def _controls(self, point: int, level: int) -> list[Known | None]:
         """For each split the weighted sum of the point's parents, if all of them are known."""
         shape = self._grid.shape
-        if level_of(*shape, point) == 0:
+        if level == 0:
             return [None] * len(self._steps)
         points, weights = parents(*shape, point)
         known = [self._memory.recall(parent) for parent in points.tolist()]
         if any(one is None for one in known):
             return [None] * len(self._steps)
         return [combined(of_split, weights) for of_split in zip(*known, strict=True)]
-
-    def _share(self, point: int) -> float:
-        """Of the tolerance, for a point whose error others inherit."""
-        finer = len(strides(*self._grid.shape)) - 1 - level_of(*self._grid.shape, point)
-        return SHARE**finer
 
 
 def sampled(

@@ -12,10 +12,10 @@ samples. What sample i adds to the error of that sum is its influence:
 
     u_i(p) = b sum_k w_k u_i(k) + (r_i / n sqrt(1 - n / N) if i < n else 0)
 
-(with the root, the variance of a mean of n out of N comes out right). As the order is random, the
-variance of the sum follows from how u varies among samples that have been used alike: those between
-two neighbouring values that n may take. So errors that a point shares with its parents, and these
-with one another, count as what they are. To it is added the square of what the largest r_i
+(with the root, the variance of a mean of n out of N comes out right, and covariances about so). As
+the order is random, the variance of the sum follows from how u varies among samples that have been
+used alike: those between two neighbouring values that n may take. So errors that a point shares
+with its parents, and these with one another, count as what they are. To it is added the square of what the largest r_i
 contributes: one more like it may be among the samples not seen.
 """
 
@@ -36,6 +36,9 @@ GROWTH = 1.25
 
 MOST = 0.5
 """Share of all samples; a point that needs more uses all, and is exact."""
+
+ROUNDING = 1e-6
+"""Of a value, which is kept in float32."""
 
 Floats = NDArray[np.float64]
 
@@ -127,13 +130,17 @@ def estimate(values: Floats, control: Known | None, steps: Sequence[int]) -> Est
 
 
 def _slope(values: Floats, known: Floats) -> Floats:
-    """Regression coefficients, metric by metric; 0 on a control that does not vary."""
+    """Regression coefficients, metric by metric, from 0 to 2.
+
+    It is 1, as for a perfect prediction, on a control that does not vary but for rounding.
+    """
     apart = known - known.mean(axis=1, keepdims=True)
     spread = (apart**2).sum(axis=1)
     together = (apart * values).sum(axis=1)
-    slope: Floats = np.zeros_like(spread)
-    np.divide(together, spread, out=slope, where=spread > 0)
-    return slope
+    slope: Floats = np.ones_like(spread)
+    rounding = (ROUNDING * np.abs(known).max(axis=1)) ** 2 * known.shape[1]
+    np.divide(together, spread, out=slope, where=spread > rounding)
+    return np.clip(slope, 0, 2)
 
 
 def _variance(influence: Floats, steps: Sequence[int]) -> Floats:

@@ -307,12 +307,14 @@ class Job(Section):
             raise refusal("does not go with evaluation.tolerance; leave one out", "grid", "refine")
         if "loss" not in self.metrics:
             raise refusal("needs the loss among the metrics", "evaluation", "tolerance")
-        for name in map(metric_name, self.metrics):
-            if name == "samples" or name.endswith("_sem"):
-                raise refusal(
-                    f"with evaluation.tolerance {name!r} is the name of a result of its own",
-                    "metrics",
-                )
+        extra = [f"{column}_sem" for column in self.columns]
+        extra += [f"{split}_samples" for split in self.data]
+        repeated = _first_repeated([*self.columns, *extra])
+        if repeated:
+            raise refusal(
+                f"with evaluation.tolerance {repeated!r} is the name of a result of its own",
+                "metrics",
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,13 +2,15 @@
 
 A file beside the results while they are incomplete. Every rank writes the points that it has
 evaluated, each to a place of its own, and reads those of coarser lattices, which were complete when
-it opened the file: so it may lie on a network file system.
+it opened the file: so it may lie on a network file system that keeps what was synced.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ from numpy.typing import NDArray
 from lossgrid.errors import StorageError
 from lossgrid.evaluate.estimate import MOST, Known
 from lossgrid.lattice import parent_index
-from lossgrid.store.disk import reason
+
+PAGE = 4096
+"""Bytes. No two points share a page: a network file system may write whole pages."""
 
 TOKEN_BYTES = 32
 
@@ -44,15 +48,19 @@ def begin_samples(path: Path, owner: str) -> None:
     Raises:
         StorageError: it can't be made.
     """
-    token = hashlib.blake2b(owner.encode(), digest_size=TOKEN_BYTES).digest()
     with _storing(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if os.pread(file, TOKEN_BYTES, 0) != token:
+            if os.pread(file, TOKEN_BYTES, 0) != _token(owner):
                 os.ftruncate(file, 0)
-                os.pwrite(file, token, 0)
+                os.pwrite(file, _token(owner), 0)
+                os.fsync(file)
         finally:
             os.close(file)
+
+
+def _token(owner: str) -> bytes:
+    return hashlib.blake2b(owner.encode(), digest_size=TOKEN_BYTES).digest()
 
 
 class SampleFile:
@@ -75,10 +83,17 @@ class SampleFile:
         self._records = [Record(metrics, samples) for metrics, samples in sizes]
         self._file = -1
 
-    def open(self) -> None:
-        """See what all ranks have stored before they closed it."""
+    def open(self, owner: str) -> None:
+        """See what all ranks have stored before they closed it.
+
+        Args:
+            owner: see `begin_samples`.
+        """
         with _storing(self.path):
             self._file = os.open(self.path, os.O_RDWR)
+            if os.pread(self._file, TOKEN_BYTES, 0) != _token(owner):
+                os.close(self._file)
+                raise OSError(errno.ESTALE, "it belongs to another job, or is another host's")
 
     def keep(self, point: int, splits: Sequence[Known]) -> None:
         """Store what is known at a point; nothing if no other point needs it.
@@ -102,7 +117,9 @@ class SampleFile:
 
     def has(self, point: int) -> bool:
         """Whether what is known at a point is stored."""
-        return self.recall(point) is not None
+        with _storing(self.path):
+            places = self._places(point)
+            return bool(places) and all(_read(self._file, place, 1, "<f8")[0] for place in places)
 
     def close(self) -> None:
         """Let other hosts see what was written."""
@@ -118,15 +135,16 @@ class SampleFile:
         if index is None:
             return []
         sizes = np.cumsum([0, *(record.size for record in self._records)]).tolist()
-        return [TOKEN_BYTES + index * sizes[-1] + size for size in sizes[:-1]]
+        whole = -(-sizes[-1] // PAGE) * PAGE
+        return [PAGE + index * whole + size for size in sizes[:-1]]
 
 
 @dataclass(frozen=True)
 class Record:
     """The room for one split at one point.
 
-    It begins with a header, float64: how many samples were used, how far the influence reaches,
-    and the means. Then come, metric by metric, values and influence, float32.
+    It begins with a header, float64: how many samples are kept, how far the influence reaches, a
+    checksum, and the means. Then come, metric by metric, values and influence, float32.
     """
 
     metrics: int
@@ -138,31 +156,46 @@ class Record:
         return self._influence_at(self.metrics)
 
     def write(self, file: int, place: int, known: Known) -> None:
-        """Store what is known."""
+        """Store what is known, of at most `MOST` of the samples: more are of no use to others."""
+        values = known.values[:, : self._most].astype("<f4")
+        influence = known.influence.astype("<f4")
         for metric in range(self.metrics):
-            _write(file, known.values[metric].astype("<f4"), place + self._values_at(metric))
-            _write(file, known.influence[metric].astype("<f4"), place + self._influence_at(metric))
-        header = [known.values.shape[1], known.influence.shape[1], *known.mean]
-        _write(file, np.array(header, "<f8"), place)
+            _write(file, values[metric], place + self._values_at(metric))
+            _write(file, influence[metric], place + self._influence_at(metric))
+        sizes = [values.shape[1], influence.shape[1], _checksum(values, influence)]
+        _write(file, np.array([*sizes, *known.mean], "<f8"), place)
 
     def read(self, file: int, place: int) -> Known | None:
-        """What is known; none if nothing is stored."""
-        header = _read(file, place, 2 + self.metrics, "<f8")
+        """What is known; none if nothing is stored, or not all of it."""
+        header = _read(file, place, 3 + self.metrics, "<f8")
         used, reach = int(header[0]), int(header[1])
         if not used:
             return None
         metrics = range(self.metrics)
-        values = [_read(file, place + self._values_at(metric), used, "<f4") for metric in metrics]
-        influence = [
-            _read(file, place + self._influence_at(metric), reach, "<f4") for metric in metrics
-        ]
-        return Known(header[2:], np.stack(values), np.stack(influence))
+        values = np.stack([_read(file, place + self._values_at(m), used, "<f4") for m in metrics])
+        influence = np.stack(
+            [_read(file, place + self._influence_at(m), reach, "<f4") for m in metrics]
+        )
+        if _checksum(values, influence) != header[2]:
+            return None
+        return Known(header[3:], values.astype(np.float64), influence.astype(np.float64))
+
+    @property
+    def _most(self) -> int:
+        return max(int(MOST * self.samples), 1)
 
     def _values_at(self, metric: int) -> int:
-        return 8 * (2 + self.metrics) + 4 * self.samples * metric
+        return 8 * (3 + self.metrics) + 4 * self._most * metric
 
     def _influence_at(self, metric: int) -> int:
-        return self._values_at(self.metrics) + 4 * int(MOST * self.samples) * metric
+        return self._values_at(self.metrics) + 4 * self._most * metric
+
+
+def _checksum(*arrays: NDArray[Any]) -> int:
+    total = 0
+    for array in arrays:
+        total = zlib.crc32(array.tobytes(), total)
+    return total
 
 
 def _write(file: int, array: NDArray[Any], place: int) -> None:
@@ -172,12 +205,12 @@ def _write(file: int, array: NDArray[Any], place: int) -> None:
         data, place = data[written:], place + written
 
 
-def _read(file: int, place: int, count: int, kind: str) -> NDArray[np.float64]:
+def _read(file: int, place: int, count: int, kind: str) -> NDArray[Any]:
     """Numbers from the file; zeros where nothing has been written."""
     array = np.zeros(count, kind)
     data = os.pread(file, array.nbytes, place)
     array.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
-    return array.astype(np.float64)
+    return array
 
 
 @contextmanager
@@ -186,7 +219,7 @@ def _storing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path}: per-sample values can't be kept there: {reason(error)}; with "
+            f"{path}: per-sample values can't be kept there: {error.strerror or error}; with "
             "evaluation.tolerance every rank needs the output's folder: see that all share it and "
             "that it has room, then run the same command again"
         ) from error

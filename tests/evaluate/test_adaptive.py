@@ -102,3 +102,31 @@ def test_the_metric_that_decides_is_the_one_named() -> None:
     _, by_second = sampled(Samples(both), None, STEPS, 1, 0.01)
     assert by_first.shape == (2, POPULATION)
     assert by_second.shape == (2, STEPS[0])
+
+
+def test_rare_samples_that_carry_the_loss_are_known_from_an_exact_parent() -> None:
+    """The first samples of all points alike miss them; the parent has them."""
+    generator = np.random.default_rng(5)
+    rare = np.where(np.arange(POPULATION) % 200 == 199, 2.0, 1e-4)[None]
+    generator.shuffle(rare[0])
+    rare[0, :100] = 1e-4
+    child = 0.9 * rare + 1e-6 * generator.normal(size=rare.shape)
+    found, values = sampled(Samples(child), of_all(rare), STEPS, 0, 0.05)
+    assert values.shape[1] < POPULATION
+    assert found.mean == pytest.approx(child.mean(axis=1), rel=0.2)
+    alone, _ = sampled(Samples(child), None, STEPS, 0, 0.05)
+    assert alone.mean[0] < 0.1 * child.mean()  # so the coarsest lattice must use all samples
+
+
+def test_errors_hold_where_reading_stops_early() -> None:
+    """Over random orders, with residuals of heavy tails and the number of samples left open."""
+    generator = np.random.default_rng(0)
+    parent = generator.lognormal(sigma=1.0, size=(1, POPULATION))
+    child = 0.8 * parent + 0.1 * generator.standard_t(5, size=parent.shape)
+    scores = []
+    for _ in range(300):
+        order = generator.permutation(POPULATION)
+        found, _ = sampled(Samples(child[:, order]), of_all(parent[:, order]), STEPS, 0, 0.005)
+        scores.append(abs(found.mean[0] - child.mean()) / max(found.error[0], 1e-12))
+    assert np.mean(np.array(scores) < 2) > 0.93
+    assert max(scores) < 5

@@ -215,7 +215,7 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
         ),
         (
             {"evaluation": {"tolerance": 0.1}, "metrics": ["loss", "my.py:samples"]},
-            "metrics: with evaluation.tolerance 'samples' is the name of a result of its own",
+            "metrics: with evaluation.tolerance 'test_samples' is the name of a result of its own",
         ),
         ({"evaluation": {"network": "compiled"}}, "expected 'auto', 'fused' or 'plain'"),
         (

@@ -25,14 +25,14 @@ def found_at(point: int) -> list[Known]:
             generator.normal(size=(metrics, used)).astype(np.float32).astype(float),
             generator.normal(size=(metrics, reach)).astype(np.float32).astype(float),
         )
-        for metrics, used, reach in ((2, 50 - point % 40, 25 - point % 20), (1, 7, point % 3))
+        for metrics, used, reach in ((2, 25 - point % 20, 25 - point % 20), (1, 3, point % 3))
     ]
 
 
 def opened(path: Path, owner: str = "mine") -> SampleFile:
     begin_samples(path, owner)
     samples = SampleFile(path, SHAPE, SIZES)
-    samples.open()
+    samples.open(owner)
     return samples
 
 
@@ -103,14 +103,58 @@ def test_what_another_job_has_left_is_dropped(tmp_path: Path) -> None:
     other.close()
 
 
-def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
-    samples = SampleFile(Path("/dev/full"), SHAPE, SIZES)
-    samples.open()
-    with pytest.raises(StorageError, match=r"/dev/full: .* No space left on device;"):
+def test_the_file_of_another_job_is_not_read(tmp_path: Path) -> None:
+    """As a rank would find it whose folder is not the one that rank 0 sees."""
+    opened(tmp_path / "s").close()
+    with pytest.raises(StorageError, match="it belongs to another job"):
+        SampleFile(tmp_path / "s", SHAPE, SIZES).open("another")
+
+
+def test_half_of_the_samples_are_enough_for_others(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "s")
+    values = np.arange(100.0).reshape(2, 50)
+    whole = [Known(values.mean(axis=1), values, np.zeros((2, 0))), found_at(0)[1]]
+    samples.keep(PARENTS[3], whole)
+    found = samples.recall(PARENTS[3])
+    assert found is not None
+    assert np.array_equal(found[0].values, values[:, :25])
+    assert np.array_equal(found[0].mean, values.mean(axis=1))
+    samples.close()
+
+
+def test_a_point_of_which_a_disk_has_lost_a_part_is_unknown(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "s")
+    samples.keep(PARENTS[0], found_at(0))
+    samples.close()
+    content = bytearray(samples.path.read_bytes())
+    content[4096 + 60 : 4096 + 80] = bytes(20)
+    samples.path.write_bytes(content)
+    samples.open("mine")
+    assert samples.recall(PARENTS[0]) is None
+    samples.close()
+
+
+def test_points_share_no_page(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "s")
+    pages = [
+        {byte // 4096 for byte in range(places[0], places[-1] + samples._records[-1].size)}
+        for places in (samples._places(point) for point in PARENTS[:50])
+    ]
+    assert sum(map(len, pages)) == len(set().union(*pages))
+    samples.close()
+
+
+def test_a_full_disk_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = opened(tmp_path / "s")
+    full = os.open("/dev/full", os.O_RDWR)
+    monkeypatch.setattr(samples, "_file", full)
+    with pytest.raises(StorageError, match=r"/s: .* No space left on device;"):
         samples.keep(PARENTS[0], found_at(0))
 
 
 def test_a_folder_that_a_rank_can_not_see(tmp_path: Path) -> None:
     samples = SampleFile(tmp_path / "absent", SHAPE, SIZES)
     with pytest.raises(StorageError, match="every rank needs the output's folder"):
-        samples.open()
+        samples.open("mine")
