@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.fx.proxy import GraphAppendingTracer
 
-from lossgrid.evaluate.tracing import LAYERS, aten, is_new_memory
+from lossgrid.evaluate.tracing import LAYERS, aten, is_mutable, is_new_memory
+
+mkldnn = torch.ops.mkldnn
 
 NARROW = 32
 """Filters."""
@@ -83,6 +88,83 @@ def work_in_place(graph: fx.Graph) -> None:
                 node.target, node.args = aten.add_.Tensor, (free[0], other)
 
 
+def join_convolutions(graph: fx.Graph) -> None:
+    """Let convolutions of images do the work of the sum and the ReLU that alone read them."""
+    for layer in graph.find_nodes(op="call_function", target=aten.conv2d.default):
+        dtype = _shape(layer).dtype
+        if layer.kwargs or _shape(layer).dim() != 4 or not can_join(dtype):
+            continue
+        inputs, weight, bias, *sizes = _arguments(layer)
+        added, clipped = _what_follows(layer)
+        last = clipped or added or layer
+        with graph.inserting_before(last):
+            x, w, b, other = proxies(
+                graph, inputs, weight, bias, added and _other_operand(added, layer)
+            )
+            x = x if _shape(inputs).dtype == dtype else x.to(dtype)
+            shape = list(_shape(inputs).shape)
+            one = joined(x, shape, w, b, sizes, other, relu=clipped is not None)
+        one.node.meta = dict(last.meta)
+        last.replace_all_uses_with(one.node)
+        for node in (clipped, added, layer):
+            if node is not None:
+                graph.erase_node(node)
+
+
+@cache
+def can_join(dtype: torch.dtype) -> bool:
+    """Whether this torch has `joined`, on this processor, and it computes what it should.
+
+    Its operations are those that torch's own compiler emits for CPUs, and private.
+    """
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    numbers = torch.linspace(-1, 1, 1024, dtype=dtype)
+    x, w, b = numbers.view(1, 16, 8, 8), numbers[:256].view(16, 16, 1, 1), numbers[:16]
+    sizes = ([0, 0], [1, 1], [1, 1], 1)
+    plain = F.conv2d(x, w, b)
+    cases = [(None, False, plain), (None, True, plain.relu()), (x, True, (plain + x).relu())]
+    try:
+        return all(
+            torch.allclose(joined(x, list(x.shape), w, b, sizes, other, relu), true, 0.02, 0.02)
+            for other, relu, true in cases
+        )
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def joined(
+    inputs: Any,
+    shape: list[int],
+    weight: Any,
+    bias: Any,
+    sizes: Sequence[Any],
+    other: Any,
+    relu: bool,
+) -> Any:
+    """A convolution, a sum and a ReLU in one operation, on tensors or on proxies of these.
+
+    The weight is first brought into an order in memory that suits the operation.
+
+    Args:
+        inputs: images.
+        shape: theirs.
+        weight, bias: of the convolution.
+        sizes: padding, stride and dilation, each for height and width, and groups.
+        other: what is added, like the result; None for nothing.
+        relu: whether negative results become zero.
+    """
+    ordered = mkldnn._reorder_convolution_weight.default(weight, *sizes, shape)
+    if other is None:
+        how = "relu" if relu else "none"
+        one = mkldnn._convolution_pointwise.default
+        return one(inputs, ordered, bias, *sizes, how, [], "")
+    other = other.contiguous(memory_format=torch.channels_last)
+    both = mkldnn._convolution_pointwise.binary
+    how = "relu" if relu else None
+    return both(inputs, other, ordered, bias, *sizes, "add", None, how, [], "")
+
+
 def cast_layers(graph: fx.Graph, dtype: torch.dtype) -> None:
     """Give layers weights and biases of a type; autocast gives them their inputs in it."""
     for node in [node for node in graph.nodes if node.target in LAYERS]:
@@ -118,6 +200,52 @@ def turn_narrow_layers(graph: fx.Graph) -> None:
         turned.node.meta = dict(node.meta)
         node.replace_all_uses_with(turned.node)
         graph.erase_node(node)
+
+
+def _arguments(layer: fx.Node) -> tuple[Any, ...]:
+    """Input, weight, bias, padding, stride, dilation, groups of a convolution of images."""
+    defaults = (None, None, None, 1, 0, 1, 1)
+    arguments = (*layer.args, *defaults[len(layer.args) :])
+    inputs, weight, bias, stride, padding, dilation, groups = arguments
+    sizes = [[s] * 2 if isinstance(s, int) else [s[0], s[-1]] for s in (padding, stride, dilation)]
+    return inputs, weight, bias, *sizes, groups
+
+
+def _what_follows(layer: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
+    """The sum that alone reads a layer, and the ReLU that alone reads that; each may be missing."""
+    added = _only_reader(layer, (aten.add.Tensor, aten.add_.Tensor))
+    if added is not None and not _may_join(added, layer):
+        added = None
+    clipped = _only_reader(added or layer, (aten.relu.default, aten.relu_.default))
+    chain = [node for node in (layer, added, clipped) if node is not None]
+    between = layer
+    while between is not chain[-1]:
+        between = between.next
+        if between not in chain and is_mutable(between):
+            return None, None
+    return added, clipped
+
+
+def _only_reader(node: fx.Node, targets: tuple[Any, ...]) -> fx.Node | None:
+    reader = next(iter(node.users), None)
+    return reader if len(node.users) == 1 and reader.target in targets else None
+
+
+def _may_join(added: fx.Node, layer: fx.Node) -> bool:
+    """Whether a sum has operands of one shape and type, and overwrites no other than the layer."""
+    other = _other_operand(added, layer)
+    if added.kwargs or not isinstance(other, fx.Node) or other is layer:
+        return False
+    if added.target == aten.add_.Tensor and added.args[0] is not layer:
+        return False
+    if _arguments(layer)[-1] != 1:  # in bfloat16 only layers without groups can
+        return False
+    like = [(_shape(n).shape, _shape(n).dtype) for n in (other, layer, added)]
+    return like[0] == like[1] == like[2]
+
+
+def _other_operand(added: fx.Node, layer: fx.Node) -> Any:
+    return added.args[1] if added.args[0] is layer else added.args[0]
 
 
 def _is_foldable(norm: fx.Node) -> bool:

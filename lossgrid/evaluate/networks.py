@@ -12,11 +12,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from lossgrid.data import Split
-from lossgrid.evaluate.fusing import cast_layers, fold_norms, lay_out_channels_last, work_in_place
+from lossgrid.evaluate.fusing import (
+    cast_layers,
+    fold_norms,
+    join_convolutions,
+    lay_out_channels_last,
+    work_in_place,
+)
 from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import WritesError, has_hooks, trace
+from lossgrid.evaluate.tracing import WritesError, has_hooks, retype, trace
 from lossgrid.space import Plane
 
 Place = tuple[float, float]
@@ -181,6 +187,9 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     fold_norms(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
+        retype(traced, plan.arithmetic())
+    if plan.device == "cpu":
+        join_convolutions(traced.graph)
     if plan.channels_last:
         lay_out_channels_last(traced.graph)
     work_in_place(traced.graph)

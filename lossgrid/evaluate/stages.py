@@ -6,9 +6,8 @@ from collections.abc import Container
 from typing import Any
 
 from torch import fx
-from torch._ops import OpOverload
 
-from lossgrid.evaluate.tracing import Trace, UntraceableError, base, is_random
+from lossgrid.evaluate.tracing import Trace, UntraceableError, base, is_mutable, is_random
 
 
 def split_by_weights(trace: Trace) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -29,7 +28,7 @@ def split_by_weights(trace: Trace) -> tuple[fx.GraphModule, fx.GraphModule]:
     for node in nodes:
         if is_random(node) or not late.isdisjoint(node.all_input_nodes):
             late.add(node)
-            if _overwrites(node) and base(node) not in late:
+            if is_mutable(node) and base(node) not in late:
                 raise UntraceableError(f"{node.target} changes what the next batch needs")
     results = end.args[0]
     early = [node for node in nodes if node not in late]
@@ -51,7 +50,3 @@ def part(
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies.get(result, result) for result in results))
     return fx.GraphModule(trace.owner, graph)
-
-
-def _overwrites(node: fx.Node) -> bool:
-    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable

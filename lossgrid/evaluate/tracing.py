@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,26 @@ def is_random(node: fx.Node) -> bool:
         isinstance(node.target, OpOverload)
         and torch.Tag.nondeterministic_seeded in node.target.tags
     )
+
+
+def is_mutable(node: fx.Node) -> bool:
+    """Whether an operation writes into its arguments."""
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+
+
+def retype(traced: Trace, precision: AbstractContextManager[None]) -> None:
+    """Let each node know the shape and type of its result as it is in a precision."""
+    places = traced.graph.find_nodes(op="placeholder")
+    with torch.no_grad(), precision:
+        _Retyper(fx.GraphModule(traced.owner, traced.graph)).run(*(p.meta["val"] for p in places))
+
+
+class _Retyper(fx.Interpreter):
+    """Runs a graph without values."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        n.meta["val"] = super().run_node(n)
+        return n.meta["val"]
 
 
 @contextmanager

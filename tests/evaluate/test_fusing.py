@@ -5,14 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from lossgrid.evaluate.fusing import fold_norms, work_in_place
-from lossgrid.evaluate.tracing import aten, tensors_of, trace
+from lossgrid.evaluate.fusing import (
+    cast_layers,
+    fold_norms,
+    join_convolutions,
+    lay_out_channels_last,
+    work_in_place,
+)
+from lossgrid.evaluate.tracing import aten, retype, tensors_of, trace
 from lossgrid.models import resnet20
 
 
@@ -217,3 +226,155 @@ def test_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(found, batches))
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+class Joined(Fused):
+    """All rewritings, as they are done on a CPU."""
+
+    def __init__(self, network: nn.Module, inputs: Tensor, low: bool = False) -> None:
+        traced = trace(network, inputs)
+        fold_norms(traced.graph)
+        if low:
+            cast_layers(traced.graph, torch.bfloat16)
+            retype(traced, autocast())
+        join_convolutions(traced.graph)
+        lay_out_channels_last(traced.graph)
+        work_in_place(traced.graph)
+        self.network = network
+        self.graph = traced.graph
+        self.module = fx.GraphModule(traced.owner, traced.graph)
+
+    @property
+    def joined(self) -> int:
+        operations = torch.ops.mkldnn._convolution_pointwise
+        return self.count(operations.default, operations.binary)
+
+    @property
+    def elementwise(self) -> int:
+        return self.in_place + self.count(aten.relu.default, aten.add.Tensor)
+
+
+def autocast() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, cache_enabled=False)
+
+
+def assert_alike(found: Tensor, true: Tensor, share: float) -> None:
+    """Within a share of the largest value."""
+    assert found.shape == true.shape
+    assert (found - true).abs().max() <= share * true.abs().max() + 1e-30
+
+
+@pytest.mark.parametrize("option", ["A", "B", "none"])
+@pytest.mark.parametrize("low", [False, True])
+def test_convolutions_do_sums_and_relus(option: str, low: bool) -> None:
+    network, inputs = resnet20(option).eval().requires_grad_(False), images(3, 3, 32, 32).float()
+    found = Joined(network, inputs, low)
+    assert found.joined == (21 if option == "B" else 19)
+    assert found.elementwise == 0
+    if low:
+        with autocast():
+            outputs, true = found(inputs), network(inputs)
+        assert outputs.dtype == true.dtype == torch.bfloat16
+        assert_alike(outputs.float(), network(inputs), 0.03)
+    else:
+        assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+class Odd(nn.Module):
+    """Sums and ReLUs that no convolution may do, and one that it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        twice = self.a(x)
+        broadcast = self.a(x[:1]) + twice
+        scaled = torch.add(self.a(x), twice, alpha=2)
+        doubled = self.a(x)
+        doubled = doubled + doubled
+        grouped = self.b(x) + twice
+        number = self.a(x) + 1
+        return F.relu(self.a(x)) + broadcast + scaled + doubled + grouped + number
+
+
+def test_what_can_not_be_joined_is_left() -> None:
+    network, inputs = Odd().requires_grad_(False), images(5, 2, 4, 4).float()
+    found = Joined(network, inputs)
+    assert found.joined == 7
+    assert found.elementwise == 5 + 5
+    assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+Step = tuple[str, int, int]
+STEPS = ("conv", "other conv", "grouped", "norm", "relu", "relu_", "add", "add_", "row", "half")
+
+
+class Program(nn.Module):
+    """Does one step after the other with any earlier results; returns a sum of all of them."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.steps = steps
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.other = nn.Conv2d(4, 4, (1, 3), padding=(0, 1), bias=False)
+        self.grouped = nn.Conv2d(4, 4, 1, groups=2)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [x.clone(), self.conv(x)]
+        for name, i, j in self.steps:
+            a, b = found[i % len(found)], found[j % len(found)]
+            found.append(self.step(name, a, b))
+        return torch.stack([one.expand(len(x), 4, 4, 4).float() for one in found]).sum(0)
+
+    def step(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        wide = a.expand(len(b), 4, 4, 4) if len(a) == 1 else a
+        match name:
+            case "conv":
+                return cast("Tensor", self.conv(wide))
+            case "other conv":
+                return cast("Tensor", self.other(wide))
+            case "grouped":
+                return cast("Tensor", self.grouped(wide))
+            case "norm":
+                return cast("Tensor", self.norm(wide))
+            case "relu":
+                return F.relu(a)
+            case "relu_":
+                return a.relu_()
+            case "add":
+                return a + b
+            case "add_":
+                return a.add_(b) if len(a) >= len(b) else a + b
+            case "row":
+                return a[:1]
+            case _:
+                return a * 0.5
+
+
+programs = st.lists(
+    st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 9)), max_size=9
+)
+
+
+@given(programs)
+@example([("conv", 1, 0), ("relu_", 1, 0), ("add", 2, 0)])  # what it reads changes before the sum
+@example([("conv", 1, 0), ("row", 1, 0), ("relu_", 3, 0), ("add", 2, 1)])
+@example([("conv", 1, 0), ("add_", 1, 2), ("relu", 3, 0)])  # the sum changes the other operand
+@settings(max_examples=40, deadline=None)
+def test_any_program_gives_the_same_values(steps: list[Step]) -> None:
+    network = trained(Program(steps))
+    for dtype, share in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        network, inputs = network.to(dtype), images(3, 4, 4, 4).to(dtype)
+        assert_alike(Joined(network, inputs)(inputs), network(inputs), share)
+
+
+@given(programs)
+@settings(max_examples=20, deadline=None)
+def test_any_program_works_in_low_precision(steps: list[Step]) -> None:
+    network, inputs = trained(Program(steps)).float(), images(3, 4, 4, 4).float()
+    found = Joined(network, inputs, low=True)
+    with autocast():
+        assert_alike(found(inputs), network(inputs), 0.05)
