@@ -187,8 +187,8 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     fold_norms(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
-        retype(traced, plan.arithmetic())
     if plan.device == "cpu":
+        retype(traced, plan.arithmetic())
         join_convolutions(traced.graph)
     if plan.channels_last:
         lay_out_channels_last(traced.graph)

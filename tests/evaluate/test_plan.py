@@ -44,14 +44,14 @@ class Decides(nn.Module):
 @pytest.mark.parametrize(
     ("build", "samples", "shape", "batch_size", "points"),
     [
-        (trained_resnet, 5000, (3, 32, 32), 50, 1),
-        (trained_resnet, 5010, (3, 32, 32), 50, 1),
-        (digits_cnn, 1437, (1, 8, 8), 479, 1),
-        (small, 1797, (64,), 200, 32),
+        (trained_resnet, 5000, (3, 32, 32), 36, 1),
+        (trained_resnet, 5010, (3, 32, 32), 36, 1),
+        (digits_cnn, 1437, (1, 8, 8), 360, 1),
+        (small, 1797, (64,), 225, 32),
         (small, 20, (64,), 20, 32),
-        (small, 40000, (64,), 200, 32),
+        (small, 40000, (64,), 286, 32),
         (small, 400000, (64,), 512, 1),
-        (large, 1797, (64,), 150, 1),
+        (large, 1797, (64,), 225, 1),
         (Decides, 10, (3, 224, 224), 10, 1),
     ],
 )
@@ -72,6 +72,11 @@ def test_the_job_has_the_last_word() -> None:
     assert (plan.batch_size, plan.dtype, plan.device) == (7, torch.float64, "cpu")
 
 
+def test_convolutions_take_twice_as_many_numbers_of_half_the_size() -> None:
+    spec = EvaluationSpec(device="cpu", precision="bfloat16")
+    assert choose_plan(spec, of(trained_resnet, 5000, 3, 32, 32), CPU).batch_size == 72
+
+
 @pytest.mark.parametrize(
     ("pinned", "found"),
     [
@@ -80,7 +85,7 @@ def test_the_job_has_the_last_word() -> None:
         ({"points_per_pass": 3, "batch_size": 10}, (10, "fused", 3)),
         ({"network": "plain"}, (450, "plain", 1)),
         ({"network": "plain", "points_per_pass": 1, "batch_size": 10}, (10, "plain", 1)),
-        ({"network": "fused"}, (180, "fused", 32)),
+        ({"network": "fused"}, (225, "fused", 32)),
     ],
 )
 def test_what_the_job_pins_is_taken(pinned: dict[str, Any], found: tuple[int, str, int]) -> None:
