@@ -156,13 +156,11 @@ def joined(
     """
     ordered = mkldnn._reorder_convolution_weight.default(weight, *sizes, shape)
     if other is None:
-        how = "relu" if relu else "none"
-        one = mkldnn._convolution_pointwise.default
-        return one(inputs, ordered, bias, *sizes, how, [], "")
+        then: tuple[Any, ...] = ("relu" if relu else "none", [], "")
+        return mkldnn._convolution_pointwise.default(inputs, ordered, bias, *sizes, *then)
     other = other.contiguous(memory_format=torch.channels_last)
-    both = mkldnn._convolution_pointwise.binary
-    how = "relu" if relu else None
-    return both(inputs, other, ordered, bias, *sizes, "add", None, how, [], "")
+    after: tuple[Any, ...] = ("add", None, "relu" if relu else None, [], "")
+    return mkldnn._convolution_pointwise.binary(inputs, other, ordered, bias, *sizes, *after)
 
 
 def cast_layers(graph: fx.Graph, dtype: torch.dtype) -> None:
@@ -205,7 +203,7 @@ def turn_narrow_layers(graph: fx.Graph) -> None:
 def _arguments(layer: fx.Node) -> tuple[Any, ...]:
     """Input, weight, bias, padding, stride, dilation, groups of a convolution of images."""
     defaults = (None, None, None, 1, 0, 1, 1)
-    arguments = (*layer.args, *defaults[len(layer.args) :])
+    arguments: tuple[Any, ...] = (*layer.args, *defaults[len(layer.args) :])
     inputs, weight, bias, stride, padding, dilation, groups = arguments
     sizes = [[s] * 2 if isinstance(s, int) else [s[0], s[-1]] for s in (padding, stride, dilation)]
     return inputs, weight, bias, *sizes, groups
@@ -227,8 +225,8 @@ def _what_follows(layer: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
 
 
 def _only_reader(node: fx.Node, targets: tuple[Any, ...]) -> fx.Node | None:
-    reader = next(iter(node.users), None)
-    return reader if len(node.users) == 1 and reader.target in targets else None
+    readers = list(node.users)
+    return readers[0] if len(readers) == 1 and readers[0].target in targets else None
 
 
 def _may_join(added: fx.Node, layer: fx.Node) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
+from lossgrid.evaluate import fusing
 from lossgrid.evaluate.fusing import (
     cast_layers,
     fold_norms,
@@ -278,6 +280,32 @@ def test_convolutions_do_sums_and_relus(option: str, low: bool) -> None:
         assert_alike(outputs.float(), network(inputs), 0.03)
     else:
         assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+def wrong(*arguments: object) -> Tensor:
+    """An operation of another torch, say, that computes something else."""
+    return torch.ones(1, 16, 8, 8)
+
+
+WRONG = SimpleNamespace(
+    _reorder_convolution_weight=SimpleNamespace(default=wrong),
+    _convolution_pointwise=SimpleNamespace(default=wrong, binary=wrong),
+)
+
+
+@pytest.mark.parametrize("operations", [object(), WRONG])
+def test_where_convolutions_can_not_join_they_stay(
+    operations: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, inputs = resnet20().eval().requires_grad_(False), images(3, 3, 32, 32).float()
+    with monkeypatch.context() as patch:
+        patch.setattr(fusing, "mkldnn", operations)
+        fusing.can_join.cache_clear()
+        found = Joined(network, inputs)
+    fusing.can_join.cache_clear()
+    assert found.joined == 0
+    assert found.count(aten.conv2d.default) == 19
+    assert_alike(found(inputs), network(inputs), 1e-5)
 
 
 class Odd(nn.Module):
