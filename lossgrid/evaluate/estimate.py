@@ -15,8 +15,8 @@ samples. What sample i adds to the error of that sum is its influence:
 (with the root, the variance of a mean of n out of N comes out right, and covariances about so). As
 the order is random, the variance of the sum follows from how u varies among samples that have been
 used alike: those between two neighbouring values that n may take. So errors that a point shares
-with its parents, and these with one another, count as what they are. To it is added the square of what the largest r_i
-contributes: one more like it may be among the samples not seen.
+with its parents, and these with one another, count as what they are. To it is added the square of
+what the largest r_i contributes: one more like it may be among the samples not seen.
 """
 
 from __future__ import annotations
