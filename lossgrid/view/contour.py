@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.lattice import lattice, strides
 from lossgrid.view import Landscape
+from lossgrid.view.saving import whole
 from lossgrid.view.scale import Scale, number, scale_for
+from lossgrid.view.snapshot import Snapshot, choose_column
 
 try:
     import matplotlib
@@ -45,37 +44,6 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class _Snapshot:
-    """A landscape at one moment of its run.
-
-    `curves` holds the columns to draw, shape (ny, nx) or (nx,), NaN where pending; `column` is
-    the one that the picture is about.
-    """
-
-    name: str
-    alpha: NDArray[np.float64]
-    beta: NDArray[np.float64] | None
-    status: NDArray[np.uint8]
-    curves: dict[str, NDArray[np.float64]]
-    column: str
-
-    @property
-    def values(self) -> NDArray[np.float64]:
-        return self.curves[self.column]
-
-    @property
-    def is_fraction(self) -> bool:
-        return self.column.endswith("accuracy")
-
-    @property
-    def best(self) -> int:
-        """Flat index of the smallest finite value; of the largest for accuracy."""
-        sign = -1.0 if self.is_fraction else 1.0
-        values = np.where(np.isfinite(self.values), sign * self.values, np.inf)
-        return int(np.argmin(values))
-
-
 def plot_contour(results: Landscape, column: str | None, output: Path) -> Path:
     """Draw one column of a landscape into `output`, a .png (200 dpi), .pdf or .svg file.
 
@@ -92,33 +60,16 @@ def plot_contour(results: Landscape, column: str | None, output: Path) -> Path:
             f"{output}: a picture's name must end in one of {', '.join(_FORMATS)}, "
             f"not in {output.suffix!r}"
         )
-    snapshot = _snapshot(results, _choose(list(results.values), column))
+    snapshot = _snapshot(results, choose_column(list(results.values), column))
     with matplotlib.rc_context(_STYLE):
         _save(_draw(snapshot), output)
     return output
 
 
-def _choose(columns: list[str], column: str | None) -> str:
-    if column is None:
-        losses = [name for name in columns if name.endswith("_loss")]
-        return next(iter(["test_loss"] if "test_loss" in losses else losses or columns))
-    if column not in columns:
-        nearest = difflib.get_close_matches(column, columns, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise UserError(f"no column {column!r} ({hint}the file has {', '.join(columns)})")
-    return column
-
-
-def _snapshot(results: Landscape, column: str) -> _Snapshot:
-    # Writers store a value before its status, so status is read before values.
-    status = results.status
-    names = [column] if min(status.shape) > 1 and status.ndim > 1 else _splits(results, column)
-    curves = {name: np.where(status == PENDING, np.nan, results.values[name]) for name in names}
-    snapshot = _Snapshot(results.name, results.alpha, results.beta, status, curves, column)
-    if not np.isfinite(snapshot.values).any():
-        raise UserError(
-            f"{results.name}: nothing to draw, {column} has no finite value ({_gaps(snapshot)})"
-        )
+def _snapshot(results: Landscape, column: str) -> Snapshot:
+    plane = results.beta is not None and min(results.alpha.size, results.beta.size) > 1
+    snapshot = Snapshot.of(results, column, [column] if plane else _splits(results, column))
+    snapshot.check_drawable()
     return snapshot
 
 
@@ -128,7 +79,7 @@ def _splits(results: Landscape, column: str) -> list[str]:
     return [name for name in results.values if name.partition("_")[2] == metric]
 
 
-def _draw(snapshot: _Snapshot) -> Figure:
+def _draw(snapshot: Snapshot) -> Figure:
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     if snapshot.beta is None or min(snapshot.status.shape) == 1:
@@ -137,12 +88,12 @@ def _draw(snapshot: _Snapshot) -> Figure:
         _draw_plane(figure, axes, snapshot, snapshot.beta)
     title = f"{snapshot.name}: {_words(snapshot.column)}"
     figure.suptitle(title, fontsize=11, parse_math=False)
-    notes = [_best_label(snapshot), _gaps(snapshot)]
+    notes = [_best_label(snapshot), snapshot.gaps()]
     axes.set_title("\n".join(filter(None, notes)), fontsize=8, color="0.3")
     return figure
 
 
-def _draw_plane(figure: Figure, axes: Axes, snapshot: _Snapshot, beta: NDArray[np.float64]) -> None:
+def _draw_plane(figure: Figure, axes: Axes, snapshot: Snapshot, beta: NDArray[np.float64]) -> None:
     rows, columns = _drawn_lattice(snapshot.status)
     alpha = snapshot.alpha
     values = np.ma.masked_invalid(snapshot.values[np.ix_(rows, columns)])
@@ -200,7 +151,7 @@ def _fill_constant(
     axes.pcolormesh(alpha, beta, values, cmap=_COLOURS, shading="nearest")
 
 
-def _draw_curves(axes: Axes, snapshot: _Snapshot) -> None:
+def _draw_curves(axes: Axes, snapshot: Snapshot) -> None:
     """One curve for each split, along the only axis with length."""
     along, label = snapshot.alpha, r"$\alpha$"
     if snapshot.beta is not None and snapshot.beta.size > along.size:
@@ -251,7 +202,7 @@ def _drawn_lattice(status: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
     return lattice(ny, thin), lattice(nx, thin)
 
 
-def _best_label(snapshot: _Snapshot) -> str:
+def _best_label(snapshot: Snapshot) -> str:
     kind = "maximum" if snapshot.is_fraction else "minimum"
     value = number(float(snapshot.values.flat[snapshot.best]))
     if scale_for(snapshot.values, fraction=snapshot.is_fraction).constant:
@@ -265,33 +216,10 @@ def _best_label(snapshot: _Snapshot) -> str:
     return rf"$\bigstar$ {kind} {value} at {place}"
 
 
-def _gaps(snapshot: _Snapshot) -> str:
-    """How much is missing, in words; empty when nothing is."""
-    pending, failed = snapshot.status == PENDING, snapshot.status == FAILED
-    infinite = ~np.isfinite(snapshot.values) & ~pending & ~failed
-    told = []
-    if pending.any():
-        told.append(f"{100 * pending.mean():.3g} % of {pending.size} points pending")
-    if failed.any():
-        told.append(f"{failed.sum()} failed")
-    if infinite.any():
-        told.append(f"{infinite.sum()} not finite")
-    return ", ".join(told)
-
-
 def _words(column: str) -> str:
     return column.replace("_", " ")
 
 
 def _save(figure: Figure, output: Path) -> None:
-    """Write under a temporary name, so that a viewer never finds half a picture."""
-    partial = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            figure.savefig(partial, dpi=_DPI, format=output.suffix[1:].lower())
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{output}: the picture can't be written: {error.strerror}") from None
+    with whole(output) as partial:
+        figure.savefig(partial, dpi=_DPI, format=output.suffix[1:].lower())

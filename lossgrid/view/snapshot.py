@@ -1,0 +1,96 @@
+"""One moment of a landscape, taken so that a run at work can't make it contradict itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.errors import UserError
+from lossgrid.view import Landscape
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A landscape at one moment of its run.
+
+    `curves` holds the columns to draw, shape (ny, nx) or (nx,), NaN where pending; `column` is
+    the one that the picture is about.
+    """
+
+    name: str
+    alpha: NDArray[np.float64]
+    beta: NDArray[np.float64] | None
+    status: NDArray[np.uint8]
+    curves: dict[str, NDArray[np.float64]]
+    column: str
+
+    @classmethod
+    def of(cls, results: Landscape, column: str, columns: Sequence[str]) -> Snapshot:
+        """Read `columns`, of which `column` is one."""
+        # Writers store a value before its status, so status is read before values.
+        status = results.status
+        pending = status == PENDING
+        curves = {name: np.where(pending, np.nan, results.values[name]) for name in columns}
+        return cls(results.name, results.alpha, results.beta, status, curves, column)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Those of the column that the picture is about."""
+        return self.curves[self.column]
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether more is better, between 0 and 1."""
+        return self.column.endswith("accuracy")
+
+    @property
+    def best(self) -> int:
+        """Flat index of the smallest finite value; of the largest for accuracy."""
+        sign = -1.0 if self.is_fraction else 1.0
+        values = np.where(np.isfinite(self.values), sign * self.values, np.inf)
+        return int(np.argmin(values))
+
+    def gaps(self) -> str:
+        """How much is missing, in words; empty when nothing is."""
+        pending, failed = self.status == PENDING, self.status == FAILED
+        infinite = ~np.isfinite(self.values) & ~pending & ~failed
+        told = []
+        if pending.any():
+            told.append(f"{100 * pending.mean():.3g} % of {pending.size} points pending")
+        if failed.any():
+            told.append(f"{failed.sum()} failed")
+        if infinite.any():
+            told.append(f"{infinite.sum()} not finite")
+        return ", ".join(told)
+
+    def check_drawable(self) -> None:
+        """See that there is something to draw.
+
+        Raises:
+            UserError: no value is finite.
+        """
+        if not np.isfinite(self.values).any():
+            raise UserError(
+                f"{self.name}: nothing to draw, {self.column} has no finite value ({self.gaps()})"
+            )
+
+
+def choose_column(columns: list[str], column: str | None) -> str:
+    """The column that is asked for; by default test_loss, else the first loss, else the first.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    if column is None:
+        losses = [name for name in columns if name.endswith("_loss")]
+        return next(iter(["test_loss"] if "test_loss" in losses else losses or columns))
+    if column not in columns:
+        nearest = difflib.get_close_matches(column, columns, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise UserError(f"no column {column!r} ({hint}the file has {', '.join(columns)})")
+    return column
