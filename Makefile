@@ -49,7 +49,7 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e '.[mpi,view,digits,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,digits,dev]'
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py

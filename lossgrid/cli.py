@@ -12,8 +12,9 @@ from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
 from lossgrid.streams import unfailing
 
-JOB = click.argument("job", type=click.Path(path_type=Path))
-FILE = click.argument("file", type=click.Path(path_type=Path))
+PATH = click.Path(path_type=Path)
+JOB = click.argument("job", type=PATH)
+FILE = click.argument("file", type=PATH)
 SET = click.option(
     "--set",
     "overrides",
@@ -82,17 +83,19 @@ def plan(job: Path, overrides: tuple[str, ...], ranks: int) -> int:
 
 @commands.command()
 @FILE
-def status(file: Path) -> int:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON, for programs.")
+def status(file: Path, as_json: bool) -> int:
     """Show the progress of a results FILE, also during a run."""
-    from lossgrid.status import status
+    from lossgrid.status import Status
 
-    click.echo(status(file))
+    found = Status.of(file)
+    click.echo(found.json() if as_json else found.text())
     return 0
 
 
 @commands.command()
 @FILE
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="PDF, PNG or SVG file.")
+@click.option("--output", "-o", type=PATH, help="PDF, PNG or SVG file.")
 @click.option("--column", help="What to draw, such as test_loss.")
 def plot(file: Path, output: Path | None, column: str | None) -> int:
     """Draw the contours (or the curves of a line) in a results FILE."""
@@ -101,6 +104,49 @@ def plot(file: Path, output: Path | None, column: str | None) -> int:
 
     beside = file.with_name(f"{file.stem}-{column}.png") if column else file.with_suffix(".png")
     click.echo(plot_contour(read_results(file), column, output or beside))
+    return 0
+
+
+def _numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
+    """Numbers separated by commas."""
+    try:
+        return None if text is None else tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,1,10") from None
+
+
+@commands.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@click.option("--output", "-o", type=PATH, help="By default a .vts file beside FILE.")
+@click.option("--column", help="What the height shows, such as test_loss.")
+@click.option("--log/--linear", "logarithmic", default=None, help="By default as in figures.")
+@click.option("--clamp", type=float, help="The largest value shown; what is above lies at it.")
+@click.option(
+    "--scale",
+    "stretch",
+    type=click.FloatRange(0),
+    help="Height of one unit of value, or of one decade; by default it is half as high as wide.",
+)
+@click.option("--contours", "levels", callback=_numbers, help="Levels: 0.1,1,10.")
+@click.option("--paraview", "script", type=PATH, help="Also write a ParaView script that draws it.")
+def export(files: tuple[Path, ...], output: Path | None, script: Path | None, **look: Any) -> int:
+    """Write a results FILE for other programs, chosen by the suffix of --output.
+
+    .vts surface, .vtp its contour lines, .vti flat image, .csv table; .pvd a series of surfaces on
+    one scale from several FILEs.
+    """
+    from lossgrid.store.results import read_results
+    from lossgrid.view.export import export, export_script
+    from lossgrid.view.relief import Look
+
+    results = [read_results(file) for file in files]
+    output = output or files[0].with_suffix(".vts")
+    if script:
+        click.echo(export_script(results, output, script, Look(**look)))
+    else:
+        click.echo(export(results, output, Look(**look)))
+    if output.suffix != ".csv":
+        click.echo("ParaView 5.11 and newer open it; FILE itself is for 5.13 and newer.")
     return 0
 
 

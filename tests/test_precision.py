@@ -15,7 +15,7 @@ from lossgrid import precision
 from lossgrid.engine.messages import DONE
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
-from lossgrid.status import status
+from lossgrid.status import Status
 from lossgrid.store.results import Results, read_results
 from tests.mpi import MPICH_WHEEL, mpirun
 from tests.toy import toy_job
@@ -63,12 +63,12 @@ def test_values_stand_beside_those_of_float32(tmp_path: Path) -> None:
     assert rows is not None
     assert rows["point"].tolist() == sorted(FIVE * 2)
     assert rows["column"].tolist() == [b"train_loss", b"train_accuracy"] * 5
-    said = status(low.path)
+    said = Status.of(low.path).text()
     (tmp_path / "high").mkdir()
     assert run(job(tmp_path / "high", evaluation={})) == COMPLETE
     high = results(tmp_path / "high")
     assert high.precision is None
-    assert "float32" not in status(high.path)
+    assert "float32" not in Status.of(high.path).text()
     for point, column, exact, stored in rows.tolist():
         assert stored == low.values[column.decode()].flat[point]
         assert exact == pytest.approx(high.values[column.decode()].flat[point], rel=1e-5)
@@ -124,14 +124,18 @@ def test_points_that_failed_are_left_out(tmp_path: Path) -> None:
 
 def test_a_small_grid_is_told_why(tmp_path: Path) -> None:
     assert run(toy_job(tmp_path, evaluation=LOW)) == COMPLETE
-    assert "bfloat16: not compared with float32: 35 points are too few" in status(
-        results(tmp_path).path
+    assert (
+        "bfloat16: not compared with float32: 35 points are too few"
+        in Status.of(results(tmp_path).path).text()
     )
 
 
 def test_estimates_are_not_compared(tmp_path: Path) -> None:
     assert run(job(tmp_path, evaluation={**LOW, "tolerance": 0.1})) == COMPLETE
-    assert "not compared with float32: values are estimates" in status(results(tmp_path).path)
+    assert (
+        "not compared with float32: values are estimates"
+        in Status.of(results(tmp_path).path).text()
+    )
 
 
 def test_points_that_fail_in_float32_alone_are_nan() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.errors import UserError
+
 _LOG_FROM_RATIO = 20.0
 _DECADES_AROUND_MEDIAN = 8
 _FILLED_LEVELS = 96
@@ -59,19 +61,28 @@ class Scale:
         return [float(f"{count * step:.12g}") for count in range(first, last + 1)]
 
 
-def scale_for(values: NDArray[np.float64], *, fraction: bool) -> Scale:
+def scale_for(
+    values: NDArray[np.float64], *, fraction: bool, logarithmic: bool | None = None
+) -> Scale:
     """The scale that suits all finite `values` (any shape, at least one is finite).
 
     Losses that span more than a factor of 20 get logarithmic levels, at most eight decades to
     either side of the median, so that zeros and diverged corners don't flatten the rest; a
-    `fraction` such as accuracy is always linear.
+    `fraction` such as accuracy is always linear. `logarithmic` says which instead.
+
+    Raises:
+        UserError: a logarithmic scale is asked for, and no value is positive.
     """
     finite = np.clip(values[np.isfinite(values)], -_HUGE, _HUGE)
     low, high = float(finite.min()), float(finite.max())
     positive = finite[finite > _TINY]
-    spans = positive.size > 0 and high > _LOG_FROM_RATIO * float(positive.min())
-    if fraction or low < 0 or not spans:
+    if logarithmic is None:
+        spans = positive.size > 0 and high > _LOG_FROM_RATIO * float(positive.min())
+        logarithmic = spans and low >= 0 and not fraction
+    if not logarithmic:
         return Scale(low, high, logarithmic=False)
+    if positive.size == 0:
+        raise UserError(f"no logarithmic scale fits: no value is positive (most: {high:g})")
     middle = float(np.median(positive))
     reach = 10.0**_DECADES_AROUND_MEDIAN
     low = max(float(positive.min()), middle / reach)

@@ -44,6 +44,22 @@ class Snapshot:
         return self.curves[self.column]
 
     @property
+    def is_plane(self) -> bool:
+        """Whether both axes have more than one point."""
+        return self.beta is not None and min(self.alpha.size, self.beta.size) > 1
+
+    @property
+    def width(self) -> float:
+        """Length of the longer axis."""
+        axes = [self.alpha] if self.beta is None else [self.alpha, self.beta]
+        return float(max(np.ptp(axis) for axis in axes))
+
+    @property
+    def size(self) -> str:
+        """How many points, in words, alpha first."""
+        return " x ".join(map(str, reversed(self.status.shape))) + " points"
+
+    @property
     def is_fraction(self) -> bool:
         """Whether more is better, between 0 and 1."""
         return self.column.endswith("accuracy")

@@ -1,0 +1,174 @@
+"""Results files for other programs, the format chosen by the suffix of the output."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.errors import UserError
+from lossgrid.view import Landscape, vtkfiles
+from lossgrid.view.paraview import script
+from lossgrid.view.relief import Look, Relief
+from lossgrid.view.saving import whole
+from lossgrid.view.snapshot import Snapshot, choose_column
+
+VIEWERS = (
+    "These files are for ParaView 5.11 and newer; the results file itself opens in 5.13 and newer."
+)
+"""What people may wonder when they export for ParaView."""
+
+
+def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
+    """Write landscapes into `output` in the format of its suffix.
+
+    `.vts` is a surface, `.vtp` its contour lines, `.vti` the flat plane, `.csv` a table, and `.pvd`
+    a series of surfaces on one scale, each in a .vts beside it. All but .pvd take one landscape.
+    What is pending is NaN in all of them. `look` concerns surfaces and lines
+    alone, and must be Look() for others.
+
+    Returns: what was written and what is missing, for people.
+
+    Raises:
+        UserError: there is no such format or column, nothing to draw, or no way to write.
+    """
+    formats = {**_SHAPED, **_PLAIN, ".pvd": _series}
+    suffix = output.suffix.lower()
+    if suffix not in formats:
+        raise UserError(
+            f"{output}: an export's name must end in one of {', '.join(formats)}, "
+            f"not in {output.suffix!r}"
+        )
+    if suffix == ".pvd":
+        return _series(results, output, look)
+    if len(results) > 1:
+        raise UserError(f"{output}: holds one results file; a series of them is a --output X.pvd")
+    if suffix in _SHAPED:
+        return _SHAPED[suffix](_Scene.of(results[0], look), output)
+    if look != Look():
+        raise UserError(
+            f"{output}: holds the columns as they are; how a surface looks concerns "
+            f"{', '.join(_SHAPED)} and .pvd"
+        )
+    return _PLAIN[suffix](_all_columns(results[0], None), output)
+
+
+def export_script(results: Sequence[Landscape], surface: Path, output: Path, look: Look) -> str:
+    """Write the only landscape's surface (.vts), its contour lines, and a script that draws both.
+
+    Returns: what was written and what is missing, for people.
+
+    Raises:
+        UserError: as `export`, and if the landscape has no surface.
+    """
+    if surface.suffix.lower() != ".vts" or output.suffix.lower() != ".py" or len(results) > 1:
+        raise UserError(f"{output}: a ParaView script ends in .py and draws one surface, a .vts")
+    scene = _Scene.of(results[0], look)
+    if not scene.snapshot.is_plane:
+        raise UserError(
+            f"{scene.snapshot.name}: is a line, and ParaView scripts draw planes; see plot"
+        )
+    told = [_surface(scene, surface)]
+    lines = None
+    if scene.relief.levels:
+        lines = surface.with_name(f"{surface.stem}-contours.vtp")
+        told.insert(0, _contours(scene, lines).splitlines()[0])
+    with whole(output) as partial:
+        partial.write_text(script(scene.snapshot, scene.relief, surface, lines, output))
+    return "\n".join([f"{output}: draws it with pvbatch, or in ParaView as a macro", *told])
+
+
+@dataclass(frozen=True)
+class _Scene:
+    snapshot: Snapshot
+    relief: Relief
+
+    @classmethod
+    def of(cls, results: Landscape, look: Look) -> _Scene:
+        snapshot = _all_columns(results, look.column)
+        snapshot.check_drawable()
+        values, fraction = snapshot.values, snapshot.is_fraction
+        return cls(snapshot, Relief.of(values, snapshot.width, look, fraction))
+
+
+def _all_columns(results: Landscape, column: str | None) -> Snapshot:
+    columns = list(results.values)
+    return Snapshot.of(results, choose_column(columns, column), columns)
+
+
+def _surface(scene: _Scene, output: Path) -> str:
+    snapshot, relief = scene.snapshot, scene.relief
+    vtkfiles.write(vtkfiles.surface(snapshot, relief), output)
+    height = f"height {relief.words(snapshot.column)}"
+    return _told(output, f"surface of {snapshot.size}, {height}", snapshot)
+
+
+def _contours(scene: _Scene, output: Path) -> str:
+    snapshot, relief = scene.snapshot, scene.relief
+    if not snapshot.is_plane:
+        raise UserError(f"{snapshot.name}: a line has no contour lines; export it as .vts")
+    if not relief.levels:
+        low, high = relief.shown.low, relief.shown.high
+        raise UserError(
+            f"{snapshot.name}: no contour lines, {snapshot.column} is from {low:g} to {high:g}"
+        )
+    vtkfiles.write(vtkfiles.contours(snapshot, relief), output)
+    levels = ", ".join(f"{level:g}" for level in relief.levels)
+    return _told(output, f"contour lines of {snapshot.column} at {levels}", snapshot)
+
+
+def _image(snapshot: Snapshot, output: Path) -> str:
+    vtkfiles.write(vtkfiles.image(snapshot), output)
+    return _told(output, f"flat image of {snapshot.size}", snapshot)
+
+
+def _table(snapshot: Snapshot, output: Path) -> str:
+    """One row a point; numbers with as many digits as give the same float64 again."""
+    arrays: list[NDArray[Any]] = [snapshot.status, *snapshot.curves.values()]
+    rows = [np.atleast_2d(array) for array in arrays]
+    axes = ["alpha"] if snapshot.beta is None else ["alpha", "beta"]
+    with whole(output) as partial, partial.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*axes, "status", *snapshot.curves])
+        alpha = snapshot.alpha.tolist()
+        for row, columns in enumerate(zip(*rows, strict=True)):
+            beta = [] if snapshot.beta is None else [[float(snapshot.beta[row])] * len(alpha)]
+            table.writerows(zip(alpha, *beta, *(c.tolist() for c in columns), strict=True))
+    return _told(output, f"table of {snapshot.size}", snapshot)
+
+
+def _series(results: Sequence[Landscape], output: Path, look: Look) -> str:
+    """Surfaces over time, in the given order, all on the scale that suits all of their values."""
+    column = choose_column(list(results[0].values), look.column)
+    shown = [Snapshot.of(one, choose_column(list(one.values), column), [column]) for one in results]
+    for snapshot in shown:
+        snapshot.check_drawable()
+    together = np.concatenate([snapshot.values.ravel() for snapshot in shown])
+    width = max(snapshot.width for snapshot in shown)
+    relief = Relief.of(together, width, look, shown[0].is_fraction)
+    root = ElementTree.Element("VTKFile", type="Collection", version="0.1")
+    collection = ElementTree.SubElement(root, "Collection")
+    told = []
+    for number, one in enumerate(results):
+        part = output.with_name(f"{output.stem}-{number:03}.vts")
+        told.append(_surface(_Scene(_all_columns(one, column), relief), part))
+        ElementTree.SubElement(collection, "DataSet", timestep=str(number), file=part.name)
+    ElementTree.indent(root)
+    with whole(output) as partial:
+        ElementTree.ElementTree(root).write(partial, encoding="utf-8", xml_declaration=True)
+    return "\n".join([f"{output}: series of {len(results)} surfaces on one scale", *told])
+
+
+def _told(output: Path, what: str, snapshot: Snapshot) -> str:
+    gaps = snapshot.gaps()
+    return f"{output}: {what}" + (f"\n{snapshot.name}: {gaps}" if gaps else "")
+
+
+_SHAPED: dict[str, Callable[[_Scene, Path], str]] = {".vts": _surface, ".vtp": _contours}
+_PLAIN: dict[str, Callable[[Snapshot, Path], str]] = {".vti": _image, ".csv": _table}
