@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -25,7 +26,7 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    for command in ("run", "plan", "status", "plot", "doctor"):
+    for command in ("run", "plan", "status", "plot", "export", "doctor"):
         assert f"\n  {command} " in said
 
 
@@ -41,7 +42,7 @@ def test_a_wrong_command_line_is_exit_2(arguments: tuple[str, ...]) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("torch", "numpy", "h5py", "mpi4py", "matplotlib", "vtk", "pydantic")
+    heavy = ("torch", "numpy", "h5py", "mpi4py", "matplotlib", "vtk", "vtkmodules", "pydantic")
     code = (
         "import sys; sys.argv = ['lossgrid', '--help']\n"
         "from lossgrid.cli import main\n"
@@ -122,6 +123,58 @@ def test_status_while_a_run_loads(tmp_path: Path) -> None:
     with RunLock(out):
         said = lossgrid("status", out).stdout
     assert f"(process {os.getpid()}): loading, nothing computed yet" in said
+
+
+def test_status_as_json(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, loss="toy.py:touchy", metrics=["loss"])
+    (tmp_path / "broken").touch()
+    run(job)
+    out = tmp_path / "out" / "toy.vtkhdf"
+    failed = read_results(out).count(FAILED)
+    with RunLock(out):
+        (line,) = lossgrid("status", out, "--json").stdout.splitlines()
+    found = json.loads(line)
+    counts = {"points": 35, "done": 35 - failed, "failed": failed, "interpolated": 0, "pending": 0}
+    assert counts.items() <= found.items()
+    assert found["errors"][0]["message"] == "ValueError: too far out"
+    assert found["work"]["process"] == os.getpid()
+    assert found["work"]["points_per_second"] is None
+    assert json.loads(lossgrid("status", out, "--json").stdout)["work"] is None
+
+
+def test_export(tmp_path: Path) -> None:
+    run(toy_job(tmp_path))
+    folder = tmp_path / "out"
+    before = set(files(folder))
+    done = lossgrid("export", folder / "toy.vtkhdf")
+    assert done.returncode == 0, done.stderr
+    assert f"{folder / 'toy.vts'}: surface of 7 x 5 points, height" in done.stdout
+    assert "ParaView 5.11" in done.stdout
+    script = folder / "toy.py"
+    options = ["--column", "train_loss", "--log", "--scale", 0.5, "--contours", "1.15,1.3"]
+    done = lossgrid("export", folder / "toy.vtkhdf", *options, "--paraview", script)
+    assert done.returncode == 0, done.stderr
+    assert "height 0.5 x log10(train_loss / " in done.stdout
+    assert "at 1.15, 1.3" in done.stdout
+    made = {"toy.vts", "toy-contours.vtp", "toy.py"}
+    assert set(files(folder)) == before | made
+    done = lossgrid("export", folder / "toy.vtkhdf", "--contours", "1,x", "-o", folder / "a.vtp")
+    assert done.returncode == 2
+    assert "'1,x' is not a list of numbers" in done.stderr
+
+
+def test_export_without_vtk_says_how_to_get_it(tmp_path: Path) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    code = "import sys; sys.modules['vtkmodules'] = None\nfrom lossgrid.cli import main\nmain()\n"
+    command = [sys.executable, "-c", code, "export", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'lossgrid[vtk]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    table = tmp_path / "a.csv"
+    subprocess.run([*command, "--output", str(table)], check=True)
+    assert len(table.read_text().splitlines()) == 36
 
 
 def test_status_and_plot(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Results files for other programs, the format chosen by the suffix of the output."""
+"""Results files for other programs, the format chosen by the suffix of the output.
+
+Only what needs VTK loads it: a table does not.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.errors import UserError
-from lossgrid.view import Landscape, vtkfiles
+from lossgrid.view import Landscape
 from lossgrid.view.paraview import script
 from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
 from lossgrid.view.snapshot import Snapshot, choose_column
-
-VIEWERS = (
-    "These files are for ParaView 5.11 and newer; the results file itself opens in 5.13 and newer."
-)
-"""What people may wonder when they export for ParaView."""
 
 
 def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
@@ -30,8 +28,7 @@ def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
 
     `.vts` is a surface, `.vtp` its contour lines, `.vti` the flat plane, `.csv` a table, and `.pvd`
     a series of surfaces on one scale, each in a .vts beside it. All but .pvd take one landscape.
-    What is pending is NaN in all of them. `look` concerns surfaces and lines
-    alone, and must be Look() for others.
+    What is pending is NaN in all of them. `look` may only say what concerns the format.
 
     Returns: what was written and what is missing, for people.
 
@@ -45,6 +42,8 @@ def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
             f"{output}: an export's name must end in one of {', '.join(formats)}, "
             f"not in {output.suffix!r}"
         )
+    if look.levels is not None and suffix != ".vtp":
+        raise UserError(f"{output}: holds no contour lines; levels are for .vtp or a script")
     if suffix == ".pvd":
         return _series(results, output, look)
     if len(results) > 1:
@@ -103,13 +102,18 @@ def _all_columns(results: Landscape, column: str | None) -> Snapshot:
 
 
 def _surface(scene: _Scene, output: Path) -> str:
+    from lossgrid.view import vtkfiles
+
     snapshot, relief = scene.snapshot, scene.relief
     vtkfiles.write(vtkfiles.surface(snapshot, relief), output)
-    height = f"height {relief.words(snapshot.column)}"
-    return _told(output, f"surface of {snapshot.size}, {height}", snapshot)
+    kind = "surface" if snapshot.is_plane else "curve"
+    height = relief.words(snapshot.column)
+    return _told(output, f"{kind} of {snapshot.size}, height {height}", snapshot)
 
 
 def _contours(scene: _Scene, output: Path) -> str:
+    from lossgrid.view import vtkfiles
+
     snapshot, relief = scene.snapshot, scene.relief
     if not snapshot.is_plane:
         raise UserError(f"{snapshot.name}: a line has no contour lines; export it as .vts")
@@ -124,6 +128,8 @@ def _contours(scene: _Scene, output: Path) -> str:
 
 
 def _image(snapshot: Snapshot, output: Path) -> str:
+    from lossgrid.view import vtkfiles
+
     vtkfiles.write(vtkfiles.image(snapshot), output)
     return _told(output, f"flat image of {snapshot.size}", snapshot)
 

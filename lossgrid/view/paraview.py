@@ -134,6 +134,5 @@ view.CameraFocalPoint = [0.0, 0.0, 0.0]
 view.CameraPosition = [-0.8, -1.6, 2.0]
 view.CameraViewUp = [0.0, 0.0, 1.0]
 ResetCamera(view)
-GetActiveCamera().Dolly(1.15)
 SaveScreenshot(os.path.join(HERE, PICTURE), view, ImageResolution=[1600, 1200])
 ''')

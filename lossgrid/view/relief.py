@@ -55,11 +55,13 @@ class Relief:
         """
         shown = scale_for(values, fraction=fraction, logarithmic=look.logarithmic)
         if look.clamp is not None:
-            if look.clamp <= shown.low:
+            if not look.clamp > shown.low:
                 raise UserError(f"--clamp {look.clamp:g}: all values are above ({shown.low:g} on)")
             shown = replace(shown, high=min(look.clamp, shown.high))
         unscaled = cls(shown, 1.0, _levels(shown, look.levels))
         if look.stretch is not None:
+            if not 0 <= look.stretch < np.inf:
+                raise UserError(f"--scale {look.stretch:g}: is not a number from 0 up")
             return replace(unscaled, stretch=look.stretch)
         rise = float(unscaled.rise(np.array(shown.high)))
         flat = shown.constant or width <= 0

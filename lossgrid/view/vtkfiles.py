@@ -101,7 +101,7 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     reached = numpy_support.vtk_to_numpy(  # type: ignore[no-untyped-call]
         found.GetPointData().GetArray("rise")
     )
-    level_of = np.searchsorted(rises, reached)
+    level_of = np.searchsorted((rises[1:] + rises[:-1]) / 2, reached)  # the nearest
     _add(lines, {snapshot.column: np.array(relief.levels)[level_of]})
     return lines
 
@@ -119,7 +119,8 @@ def write(data: vtkDataSet, output: Path) -> None:
     writer.SetCompressorTypeToLZ4()
     writer.SetBlockSize(_BLOCK_BYTES)
     # An error is told below, not by VTK on stderr.
-    writer.AddObserver(vtkCommand.ErrorEvent, lambda *_: None)
+    for teller in (writer, writer.GetExecutive()):
+        teller.AddObserver(vtkCommand.ErrorEvent, lambda *_: None)
     with whole(output) as partial:
         writer.SetFileName(os.fspath(partial))
         if not writer.Write() or writer.GetErrorCode():

@@ -2,38 +2,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
-from numpy.typing import NDArray
 
 from lossgrid.errors import UserError
 from lossgrid.lattice import coarse_to_fine
 from lossgrid.view import Landscape
 from lossgrid.view.contour import _draw, _drawn_lattice, _snapshot, plot_contour
+from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
 
-ALPHA, BETA = np.linspace(-1, 2, 25), np.linspace(0, 2, 17)
-BOWL = 0.01 + (ALPHA[None] - 1.5) ** 2 + 3 * (BETA[:, None] - 0.25) ** 2
 WHITE = (255, 255, 255)
-
-
-@dataclass
-class Made:
-    """A landscape from arrays; done everywhere unless told."""
-
-    values: dict[str, NDArray[np.float64]]
-    alpha: NDArray[np.float64] = field(default_factory=lambda: ALPHA)
-    beta: NDArray[np.float64] | None = field(default_factory=lambda: BETA)
-    status: NDArray[np.uint8] = field(default_factory=lambda: np.ones(BOWL.shape, np.uint8))
-    name: str = "made"
-
-
-def plane(**changes: object) -> Made:
-    return replace(Made({"test_loss": BOWL}), **changes)  # type: ignore[arg-type]
 
 
 def colours(made: Landscape, points: list[tuple[float, float]]) -> list[tuple[int, ...]]:
