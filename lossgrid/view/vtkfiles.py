@@ -156,7 +156,8 @@ def _squares(present: NDArray[np.bool_]) -> vtkCellArray:
     complete = np.logical_and.reduce([present[corner] for corner in corners])
     cells = vtkCellArray()
     connectivity = np.stack([index[corner][complete] for corner in corners], axis=-1)
-    cells.SetData(4, _array("corners", connectivity.ravel()))
+    # VTK makes this array one of its own types, which would not keep NumPy's memory alive.
+    cells.SetData(4, _array("corners", connectivity.ravel(), deep=True))
     return cells
 
 
@@ -170,8 +171,8 @@ def _add(data: vtkDataSet, arrays: Mapping[str, NDArray[Any]]) -> None:
         data.GetPointData().AddArray(_array(name, values.ravel()))
 
 
-def _array(name: str, values: NDArray[Any]) -> vtkDataArray:
-    """A view of values, which lives as long as VTK holds it."""
-    array: vtkDataArray = numpy_support.numpy_to_vtk(values)  # type: ignore[no-untyped-call]
+def _array(name: str, values: NDArray[Any], deep: bool = False) -> vtkDataArray:
+    """A view of values that keeps them alive, or a deep copy."""
+    array: vtkDataArray = numpy_support.numpy_to_vtk(values, deep)  # type: ignore[no-untyped-call]
     array.SetName(name)
     return array
