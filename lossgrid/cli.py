@@ -145,7 +145,7 @@ def export(files: tuple[Path, ...], output: Path | None, script: Path | None, **
         click.echo(export_script(results, output, script, Look(**look)))
     else:
         click.echo(export(results, output, Look(**look)))
-    if output.suffix != ".csv":
+    if output.suffix.lower() != ".csv":
         click.echo("ParaView 5.11 and newer open it; FILE itself is for 5.13 and newer.")
     return 0
 

@@ -80,7 +80,7 @@ def export_script(results: Sequence[Landscape], surface: Path, output: Path, loo
         told.insert(0, _contours(scene, lines).splitlines()[0])
     with whole(output) as partial:
         partial.write_text(script(scene.snapshot, scene.relief, surface, lines, output))
-    return "\n".join([f"{output}: draws it with pvbatch, or in ParaView as a macro", *told])
+    return "\n".join([f"{output}: draws it with pvbatch or ParaView's Python shell", *told])
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def script(
     )
     title = snapshot.column.replace("_", " ")
     constants = {
+        "folder": str(output.resolve().parent),
         "surface": _from(output, surface),
         "lines": _from(output, lines) if lines else None,
         "picture": output.with_suffix(".png").name,
@@ -54,13 +55,15 @@ def _from(script: Path, file: Path) -> str:
 
 
 _TEXT = Template('''\
-"""Draws a loss landscape and saves the picture: pvbatch THIS_FILE, or a macro in ParaView."""
+"""Draws a loss landscape and saves the picture: pvbatch, or ParaView's Python shell."""
 
 import os
 
 from paraview.simple import *
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = $folder
+if "__file__" in globals():  # ParaView's window does not tell it
+    HERE = os.path.dirname(os.path.abspath(__file__))
 SURFACE = $surface
 LINES = $lines  # contour lines, or None
 PICTURE = $picture

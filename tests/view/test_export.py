@@ -80,6 +80,8 @@ def test_every_value_is_exact_and_in_its_place(values: np.ndarray, suffix: str) 
             places, found, status = table[:, :2], table[:, 3], table[:, 2]
         else:
             data = opened(output)
+            ny, nx = values.shape
+            assert data.GetExtent() == (0, nx - 1, 0, ny - 1, 0, 0)
             places, found = points(data)[:, :2], array(data, "test_loss")
             status = array(data, "status")
     np.testing.assert_array_equal(found, values.ravel())

@@ -147,6 +147,17 @@ def test_what_no_script_draws(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_script_that_is_not_told_where_it_lies(tmp_path: Path, display: str) -> None:
+    """ParaView's window hands scripts to Python as text."""
+    script = tmp_path / "draw.py"
+    export_script([plane()], tmp_path / "a.vts", script, Look())
+    caller = tmp_path / "elsewhere" / "caller.py"
+    caller.parent.mkdir()
+    caller.write_text(f"exec(open({str(script)!r}).read(), {{}})")
+    pvbatch(caller, display)
+    assert (tmp_path / "draw.png").is_file()
+
+
 def test_names_are_no_code(tmp_path: Path, display: str) -> None:
     name = "a'\"\n$x {y} \\"
     column = "it's_\"loss"
