@@ -98,11 +98,11 @@ def test_a_rank_that_nobody_hears_ends_all_ranks(tmp_path: Path) -> None:
     script.write_text(
         "import os, sys\n"
         "import lossgrid.run\n"
-        "def prepare(*arguments):\n"
+        "def load(*arguments):\n"
         "    raise RuntimeError('broken')\n"
         "if os.environ['PMI_RANK'] == '1':\n"
         "    sys.stderr = open('/dev/full', 'w', buffering=1)\n"
-        "    lossgrid.run.prepare = prepare\n"
+        "    lossgrid.run.load = load\n"
         "from lossgrid.cli import main\n"
         "main()\n"
     )

@@ -114,8 +114,7 @@ def write(data: vtkDataSet, output: Path) -> None:
     """
     writer = _WRITERS[data.GetClassName()]()
     writer.SetInputData(data)
-    writer.SetDataModeToAppended()
-    writer.EncodeAppendedDataOff()
+    writer.SetDataModeToBinary()  # VTK before 9.3.1 can't read appended data with a newer expat
     writer.SetCompressorTypeToLZ4()
     writer.SetBlockSize(_BLOCK_BYTES)
     # An error is told below, not by VTK on stderr.

@@ -309,5 +309,13 @@ def test_files_are_compressed_and_binary(tmp_path: Path) -> None:
     export([flat], tmp_path / "a.vti", Look())
     raw = (tmp_path / "a.vti").read_bytes()
     assert b'compressor="vtkLZ4DataCompressor"' in raw
-    assert b'encoding="raw"' in raw
+    assert b'format="binary"' in raw
     assert len(raw) < BOWL.size * 8
+
+
+@pytest.mark.parametrize("suffix", [".vts", ".vti", ".vtp"])
+def test_files_are_well_formed(suffix: str, tmp_path: Path) -> None:
+    """ParaView's parser may look at all of a file before it acts upon the beginning."""
+    output = tmp_path / f"a{suffix}"
+    export([plane()], output, Look())
+    assert ElementTree.parse(output).getroot().tag == "VTKFile"
