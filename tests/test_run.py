@@ -23,6 +23,7 @@ from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
 from lossgrid.evaluate import tuning
+from lossgrid.lattice import level_of
 from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
@@ -575,6 +576,9 @@ def test_a_tolerance_saves_samples_and_is_kept(tmp_path: Path) -> None:
     assert run(sampled_job(tmp_path), ["evaluation.tolerance=null"], overwrite=True) == COMPLETE
     truth = results(tmp_path).values["train_loss"]
     assert used.mean() < 500
+    ny, nx = used.shape
+    coarsest = [point for point in range(used.size) if level_of(ny, nx, point) == 0]
+    assert (used.ravel()[coarsest] == 1000).all()  # else all points alike may miss rare samples
     assert (used == 1000).any()
     assert (error[used == 1000] == 0).all()
     assert loss[used == 1000] == pytest.approx(truth[used == 1000], rel=1e-6)
