@@ -11,6 +11,7 @@ import numpy as np
 
 from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.desk import Desk, Task
+from lossgrid.engine.failures import Failures
 from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
     DONE,
@@ -24,7 +25,6 @@ from lossgrid.engine.messages import (
     ToCoordinator,
     Withdraw,
 )
-from lossgrid.engine.pointset import Points
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink
 from lossgrid.errors import RunFailedError, UserError
@@ -42,9 +42,6 @@ WORTH_COPYING = 2.0
 
 SOON_SECONDS = 0.01
 """What will be there by then is not worth a copy."""
-
-SUSPICIOUS = 16
-"""After so many failures in a row a worker must show that it can compute anything."""
 
 DISMISSAL_SECONDS = 30.0
 """After a failure, how long workers may take to finish their point and say bye."""
@@ -77,9 +74,7 @@ class Coordinator:
     given to idle ones, and those that a much slower one has begun are given to idle ones as well.
     Values are deterministic, so that a point computed twice is harmless: whoever is first counts.
 
-    A point that fails is tried once more by another worker, if there is one; only if it fails there
-    too, it is stored as failed. A worker at which everything fails, though others succeed, is
-    retired.
+    What becomes of points that fail, and of workers at which everything does, `Failures` says.
 
     Args:
         hub: links to all workers.
@@ -107,12 +102,10 @@ class Coordinator:
         self._signalled = stopping
         self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
-        self._again: list[Result] = []  # failures that wait for another worker
-        self._failed = np.zeros(queue.grid_points, bool)  # where failures are stored
-        self._proven: Points | None = None  # a point that can be computed
+        self._failures = Failures(self._desks, queue.grid_points, observer.retired)
         self._stopping = False
         self._storing = True
-        self._failure: UserError | RunFailedError | None = None
+        self._fatal: UserError | RunFailedError | None = None
 
     def run(self) -> bool:
         """Work until every point is stored or a signal stops the job.
@@ -142,8 +135,8 @@ class Coordinator:
         last_tick = 0.0
         while not self._all_gone():
             self._store(self._gather())
-            if self._failure is not None:
-                raise self._failure
+            if self._fatal is not None:
+                raise self._fatal
             if self._signalled():
                 self._stop()
             if time.monotonic() - last_tick >= TICK_SECONDS:
@@ -183,18 +176,18 @@ class Coordinator:
             self._stop()
         elif isinstance(message, Bye):
             self._desks[rank].gone = True
-        elif isinstance(message, Crashed) and self._failure is None:
+        elif isinstance(message, Crashed) and self._fatal is None:
             if message.user_error:
-                self._failure = UserError(message.sentence)
+                self._fatal = UserError(message.sentence)
             else:
-                self._failure = RunFailedError(f"rank {rank} can't go on: {message.sentence}")
+                self._fatal = RunFailedError(f"rank {rank} can't go on: {message.sentence}")
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
         fresh = [part for result in results for part in self._settle(result) if part.points.size]
         if fresh:
             self._save(fresh)
-        for rank in self._desks if self._again else {result.rank for result in results}:
+        for rank in self._desks if self._failures.waiting else {result.rank for result in results}:
             self._supply(rank)
         self._stop_if_finished()
 
@@ -212,12 +205,12 @@ class Coordinator:
         """
         desk = self._desks[result.rank]
         if result.chunk == desk.trial:
-            return self._judge(result)
+            return self._failures.judge(result)
         all_failed = len(result.errors) == result.points.size
         desk.failures = desk.failures + result.points.size if all_failed else 0
         task = desk.chunks.get(result.chunk)
         if task is None:
-            return [self._belated(result)]
+            return [self._failures.replaced(result)]
         desk.since = time.monotonic()
         if task.copy is not None:
             result = result.part(np.isin(result.points, task.points))
@@ -225,69 +218,28 @@ class Coordinator:
         if not result.errors:
             return [self._credit(result, task)]
         done = self._credit(result.part(result.status == DONE), task)
-        return [done, self._reconsider(result.part(result.status == FAILED), task)]
+        return [done, self._failures.final(result.part(result.status == FAILED), task)]
 
     def _credit(self, done: Result, task: Task) -> Result:
         """Learn from what a worker could compute, and await it from nobody else."""
         if done.points.size:
             self._sizer.record(done.rank, done.points.size, float(done.seconds.sum()))
-            if self._proven is None:
-                self._proven = done.points[:1]
+            self._failures.note(done)
             if task.copy is not None:
                 rank, same = task.copy
                 self._desks[rank].answered(same, done.points)
         return done
 
-    def _reconsider(self, failed: Result, task: Task) -> Result:
-        """Have points that failed tried by another worker; those are returned that can't be."""
-        if task.copy is not None:
-            rank, same = task.copy
-            copied = self._desks[rank].chunks.get(same)
-            if copied is not None:  # there they are tried already
-                failed = failed.part(~np.isin(failed.points, copied.points))
-        if task.failed_on is not None or not self._others(failed.rank):
-            return self._given_up(failed)
-        if failed.points.size:
-            self._again.append(failed)
-        return failed.part(slice(0))
-
-    def _given_up(self, failed: Result) -> Result:
-        self._failed[failed.points] = True
-        return failed
-
-    def _belated(self, result: Result) -> Result:
-        """What nobody awaits any more replaces failures that are stored."""
-        replacing = result.part(self._failed[result.points] & (result.status == DONE))
-        self._failed[replacing.points] = False
-        return replacing
-
-    def _others(self, rank: int) -> bool:
-        """Whether a worker besides this one can be given points."""
-        return any(other != rank and not desk.retired for other, desk in self._desks.items())
-
-    def _judge(self, trial: Result) -> list[Result]:
-        """Retire a worker that fails at what has been computed before.
-
-        Returns: failures that are final, as nobody is left to try the points again.
-        """
-        desk = self._desks[trial.rank]
-        desk.trial = 0
-        if not trial.errors:
-            desk.failures = 0
-        elif self._others(trial.rank):
-            desk.retired = True
-            self._observer.retired(trial.rank, trial.errors[0][1])
-        waiting, self._again = self._again, []
-        self._again = [failed for failed in waiting if self._others(failed.rank)]
-        return [self._given_up(failed) for failed in waiting if not self._others(failed.rank)]
-
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
         desk = self._desks[rank]
-        if self._stopping or (desk.failures >= SUSPICIOUS and not self._prove(rank)):
+        if self._stopping:
+            return
+        if self._failures.doubt(rank):
+            self._try_out(rank)
             return
         while len(desk.chunks) < IN_HAND:
-            task = self._second_try(rank) or self._new(rank)
+            task = self._failures.second_try(rank) or self._new(rank)
             if task is None:
                 if desk.chunks:
                     return
@@ -297,41 +249,12 @@ class Coordinator:
                     return
             self._give(rank, task)
 
-    def _prove(self, rank: int) -> bool:
-        """Have a worker at which much has failed compute a point that can be computed.
-
-        Returns: whether it may go on all the same, since no such point is known or nobody else
-            is left.
-        """
-        desk = self._desks[rank]
-        if desk.retired or desk.trial or desk.chunks:
-            return False
-        if not self._others(rank):
-            return True
-        if self._proven is not None:
-            desk.trial = self._next_number()
-            self._hub.send(rank, Chunk(desk.trial, self._proven))
-            return False
-        # Nobody has computed anything yet: somebody who has not failed may be about to.
-        return not any(other.chunks and not other.failures for other in self._desks.values())
-
-    def _second_try(self, rank: int) -> Task | None:
-        """Points that have failed on another worker."""
-        for index, failed in enumerate(self._again):
-            if failed.rank != rank and self._is_judge(rank, failed.rank):
-                del self._again[index]
-                return Task(failed.points, failed_on=failed.rank)
-        return None
-
-    def _is_judge(self, rank: int, accused: int) -> bool:
-        """Whether a worker is to find out if points are at fault, or the worker where they failed.
-
-        One that fails as well leaves that to a third that does not.
-        """
-        return not self._desks[rank].failures or not any(
-            other not in (rank, accused) and not desk.failures
-            for other, desk in self._desks.items()
-        )
+    def _try_out(self, rank: int) -> None:
+        """Have a worker at which much has failed compute a point that can be computed."""
+        points = self._failures.trial(rank)
+        if points is not None:
+            number = self._desks[rank].trial = self._next_number()
+            self._hub.send(rank, Chunk(number, points))
 
     def _new(self, rank: int) -> Task | None:
         points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
@@ -387,7 +310,7 @@ class Coordinator:
     def _finished(self) -> bool:
         return not (
             self._queue.remaining
-            or self._again
+            or self._failures.waiting
             or any(desk.chunks for desk in self._desks.values())
         )
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.coordinator import IN_HAND, SUSPICIOUS, Coordinator
+from lossgrid.engine.coordinator import IN_HAND, Coordinator
+from lossgrid.engine.failures import SUSPICIOUS
 from lossgrid.engine.messages import DONE, FAILED, Bye, Chunk, Result, ToCoordinator
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.sizing import ChunkSizer
