@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from lossgrid import __version__, precision
-from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
+from lossgrid.computing import Computing
+from lossgrid.ending import conclude
+from lossgrid.engine.messages import DONE
 from lossgrid.engine.pointset import PointSet
-from lossgrid.engine.run import coordinate
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
@@ -27,24 +28,15 @@ from lossgrid.fingerprint import HARDWARE, differences, theta_values
 from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, measure
 from lossgrid.problem import prepare_checkpoint
-from lossgrid.progress import ProgressView
-from lossgrid.refinement import Refinement
-from lossgrid.stages import Stage, by_lattice
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
-from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, check_replaceable, read_results
-from lossgrid.store.samples import begin_samples, samples_path
+from lossgrid.store.samples import samples_path
 from lossgrid.store.writer import (
-    CoordinatorSink,
     PointWriter,
-    mark_complete,
     reset_lost,
     write_precision,
 )
-
-COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
-"""Exit statuses; 75 (EX_TEMPFAIL) means: run the same command again."""
 
 EXPECTED_WITHIN = 0.005
 """How far values at theta may be from `model.expect`."""
@@ -69,15 +61,18 @@ class Order:
 
 
 class Lead:
-    """The first rank. Its steps in their order: begin, choose, decide, begin_stages, conclude.
-
-    Between the last two come next_stage and compute, again and again.
+    """The first rank. Its steps in their order: begin, choose, decide, begin_computing, conclude.
 
     Args:
         world: the ranks.
         stack: holds the lock until the end of the run.
         stopping: whether a signal has asked to stop.
+
+    Attributes:
+        computing: what comes between the last two.
     """
+
+    computing: Computing
 
     def __init__(self, world: World, stack: ExitStack, stopping: StopRequest) -> None:
         self._world = world
@@ -86,15 +81,11 @@ class Lead:
         self._console = Console(stderr=True, soft_wrap=True)
         self._job: Job
         self._lock: RunLock
-        self._log: RunLog
         self._parallel: bool
         self._results: Results | None = None
         self._tuning: str | None = None
         self._pending: PointSet
-        self._stages: list[Stage]
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
-        self._present: PointSet
-        self._sink: CoordinatorSink
 
     def begin(
         self, path: Path, overrides: Sequence[str], overwrite: bool
@@ -113,7 +104,6 @@ class Lead:
                 "compute with; start more ranks with mpirun, or set it to shared"
             )
         self._lock = self._stack.enter_context(RunLock(job.output, self._say))
-        self._log = RunLog(job.output)
         if overwrite:
             check_replaceable(job.output)
         elif job.output.exists():
@@ -165,93 +155,28 @@ class Lead:
         else:
             self._refuse_another(self._results, made_of)
         self._pending = self._results.unfinished()
-        self._stages = [Stage(self._pending)]
         if prepared.samples is not None:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._announce()
         return Order(len(self._pending) > 0, self._parallel, self._results.attributes["id"])
 
-    def begin_stages(self, prepared: Prepared, writer: PointWriter) -> None:
+    def begin_computing(self, prepared: Prepared, writer: PointWriter) -> None:
         """Find out in which order the pending points are computed.
 
         Raises:
-            UserError: what one stage keeps for the next can't be stored.
+            UserError: see `Computing`.
         """
-        self._sink = CoordinatorSink(writer, self._found.error_rows())
-        samples, shape = prepared.samples, prepared.grid.shape
-        if samples is not None:
-            owner = self._found.attributes["id"]
-            begin_samples(samples.path, owner)
-            samples.open(owner)
-            self._stages = by_lattice(shape, self._pending, samples.has)
-            samples.close()
-        elif self._job.grid.refine is not None:
-            self._stages = by_lattice(shape, self._pending)
-
-    def next_stage(self, writer: PointWriter) -> bool:
-        """Go to the next stage in which something is to be computed; whether there is one.
-
-        Raises:
-            UserError: points that need not be computed can't be stored.
-        """
-        while self._stages:
-            stage = self._stages.pop(0)
-            self._present = self._interpolate(stage, writer)
-            if len(self._present):
-                return True
-        return False
-
-    def compute(self, prepared: Prepared) -> bool:
-        """Have the points of the present stage computed and stored.
-
-        Returns: whether some were left for another run (a signal).
-
-        Raises:
-            UserError: results can't be stored.
-            RunFailedError: a worker could not go on.
-        """
-        job, world, results = self._job, self._world, self._found
-        left = len(self._present) + sum(len(stage.points) for stage in self._stages)
-        done = results.points - left
-        self._log.event("start", done=done, total=results.points, ranks=world.size, host=world.host)
-        view = ProgressView(results.points, done, self._console)
-        try:
-            with view:
-                return coordinate(
-                    world,
-                    prepared.evaluator,
-                    job.runtime.coordinator == "shared",
-                    prepared.grid.shape,
-                    self._present,
-                    None if job.runtime.chunk == "auto" else job.runtime.chunk,
-                    self._sink,
-                    view,
-                    self._stopping,
-                )
-        finally:
-            self._log.event(
-                "end",
-                stored=view.stored_points,
-                failed=view.failed_points,
-                seconds=round(view.seconds(), 3),
-                ranks=len(view.ranks),
-                signal=self._stopping.signal.name if self._stopping.signal else None,
-            )
-
-    def _interpolate(self, stage: Stage, writer: PointWriter) -> PointSet:
-        """Store what of a stage need not be computed; the rest is returned."""
-        tolerance = self._job.grid.refine
-        if tolerance is None:
-            return stage.points
-        values, status = writer.stored()
-        shape = self._found.shape if len(self._found.shape) == 2 else (1, *self._found.shape)
-        refinement = Refinement((shape[0], shape[1]), tolerance)
-        points, found = refinement.interpolated(stage.level, values, status == DONE)
-        pending = stage.points.among(np.arange(status.size))
-        new = np.isin(points, pending)
-        writer.write_interpolated(points[new], found[:, new])
-        return PointSet.of(np.setdiff1d(pending, points), status.size)
+        self.computing = Computing(
+            self._world,
+            self._job,
+            prepared,
+            self._found,
+            self._pending,
+            writer,
+            self._stopping,
+            self._console,
+        )
 
     def to_compare(self, unfinished: bool) -> NDArray[np.int64]:
         """The points that all ranks are to compute again in float32; none once that is done."""
@@ -282,46 +207,8 @@ class Lead:
         return False
 
     def conclude(self, unfinished: bool) -> int:
-        """Say what came of the run, draw the first figure, name the files and what to type next.
-
-        Args:
-            unfinished: points were left, to be computed or tried again.
-
-        Returns: the exit status.
-        """
-        results = self._found
-        where = _near(results.path)
-        failed = results.count(FAILED)
-        if unfinished:
-            left = results.count(PENDING)
-            again = f" and {failed} failed" if failed else ""
-            before = "" if left else ", before some were compared with float32"
-            self._say(
-                f"stopped with {left} of {results.points} points pending{again}{before}; "
-                f"all others are in {where}: run the same command again to go on"
-            )
-            return UNFINISHED
-        if failed:
-            self._say(
-                f"{failed} points failed{_first(results)}; all others are in {where}: "
-                "the same command tries the failed ones again"
-            )
-            return SOME_FAILED
-        mark_complete(results.path)
-        samples_path(results.path).unlink(missing_ok=True)
-        self._say(f"complete: {where} (opens in ParaView as it is)")
-        if interpolated := results.count(INTERPOLATED):
-            self._say(f"          {interpolated} of {results.points} points interpolated")
-        for split, population in self._sampled.items():
-            share = results.values[f"{split}_samples"].mean() / population
-            self._say(f"          {split}: from {share:.1%} of all evaluations of a sample")
-        if said := precision.told(results):
-            self._say(f"          {said}")
-        if odd := results.not_finite():
-            counts = ", ".join(f"{count} of {name}" for name, count in odd.items())
-            self._say(f"          not finite: {counts}, of {results.points} values each")
-        self._draw(results)
-        return COMPLETE
+        """See `ending.conclude`."""
+        return conclude(self._found, unfinished, self._sampled, self._say)
 
     def _see_to_power_loss(self, results: Results) -> None:
         """Before all else: however this run ends, the next one need not know of the power loss."""
@@ -435,18 +322,6 @@ class Lead:
         by = ranks + (writer if self._world.size > 1 else "")
         self._say(f"grid {shape}, {pending} points pending{before}; {by}")
 
-    def _draw(self, results: Results) -> None:
-        figure = results.path.with_suffix(".png")
-        try:
-            from lossgrid.view.contour import plot_contour
-
-            plot_contour(results, None, figure)
-            self._say(f"figure:   {_near(figure)}")
-        except Exception as error:  # the results are there all the same
-            self._say(f"no figure: {error}")
-        self._say(f"next:     lossgrid status {_near(results.path)}")
-        self._say(f"          lossgrid plot {_near(results.path)} --output figure.pdf")
-
     @property
     def _found(self) -> Results:
         """The results file, which is there once `decide` has ended."""
@@ -455,18 +330,3 @@ class Lead:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
-
-
-def _first(results: Results) -> str:
-    """The first failure that has a message."""
-    for point, message in results.errors().items():
-        return f", at {results.place(point)} with: {message}"
-    return ""
-
-
-def _near(path: Path) -> str:
-    """A path as a user in the current folder would type it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

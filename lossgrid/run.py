@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lossgrid.agree import StoppedError, each, led
+from lossgrid.ending import UNFINISHED
 from lossgrid.engine import world as worlds
 from lossgrid.engine.coordinator import DesertedError
 from lossgrid.engine.run import work
@@ -17,7 +18,7 @@ from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import RunFailedError, UserError
 from lossgrid.job import Job
-from lossgrid.lead import UNFINISHED, Lead, Order
+from lossgrid.lead import Lead, Order
 from lossgrid.prepare import Prepared, equip, free_memory, load
 from lossgrid.store.samples import SampleFile
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
@@ -35,7 +36,7 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
         overrides: "key.path=value" settings.
         overwrite: start anew, even if there are results.
 
-    Returns: the exit status (see `lossgrid.lead`); 0 on every rank but the first.
+    Returns: the exit status (see `lossgrid.ending`); 0 on every rank but the first.
 
     Raises:
         UserError: on rank 0 alone, for all ranks.
@@ -107,12 +108,12 @@ def _compute(
         each(world, lambda: check_writable(job.output), lambda _: None)
     writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
     with _closed_together(world, writer):
-        led(world, lambda: _of(lead).begin_stages(prepared, _of(writer)))
-        while led(world, lambda: _of(lead).next_stage(_of(writer))):
+        led(world, lambda: _of(lead).begin_computing(prepared, _of(writer)))
+        while led(world, lambda: _of(lead).computing.next_stage(_of(writer))):
             with _open_together(world, prepared.samples, order.owner):
                 if lead is None:
                     work(world, prepared.evaluator, writer, stopping)
-                unfinished = led(world, lambda: _of(lead).compute(prepared))
+                unfinished = led(world, lambda: _of(lead).computing.compute(prepared.evaluator))
             if unfinished:
                 return True
     return False

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from lossgrid.ending import COMPLETE
 from lossgrid.job import Job
-from lossgrid.lead import COMPLETE
 from lossgrid.run import run
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs/jobs.md").read_text()

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from lossgrid import lead
+from lossgrid.ending import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
 from lossgrid.evaluate import tuning
 from lossgrid.lattice import level_of
-from lossgrid.lead import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
