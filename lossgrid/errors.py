@@ -14,6 +14,10 @@ class StorageError(UserError):
     """What has been computed can't be stored: nobody's points are at fault."""
 
 
+class OutOfMemoryError(UserError):
+    """Memory does not suffice for what a plan does at a time; a smaller one may do."""
+
+
 class RunFailedError(Exception):
     """The run itself broke down; what was stored is safe. Exit status 1."""
 

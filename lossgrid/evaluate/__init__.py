@@ -5,7 +5,7 @@ from __future__ import annotations
 from lossgrid.evaluate.adaptive import AdaptiveEvaluator
 from lossgrid.evaluate.check import Checked, check
 from lossgrid.evaluate.evaluator import GridEvaluator
-from lossgrid.evaluate.memory import available, fitted, needed
+from lossgrid.evaluate.memory import available, fitted, needed, smaller
 from lossgrid.evaluate.plan import Plan, choose_plan, dtype_of, hardware
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "fitted",
     "hardware",
     "needed",
+    "smaller",
 ]

@@ -19,6 +19,7 @@ from lossgrid.evaluate.estimate import (
     rungs,
 )
 from lossgrid.evaluate.evaluator import GridEvaluator
+from lossgrid.evaluate.memory import shortage_named
 from lossgrid.lattice import level_of, parents, strides
 from lossgrid.problem import Problem
 from lossgrid.space import Grid
@@ -79,6 +80,7 @@ class AdaptiveEvaluator:
         batch = evaluator.plan.batch_size
         self._steps = [rungs(len(split), batch) for split in problem.splits.values()]
 
+    @shortage_named()
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values of grid points: float64, shape (n, len(columns))."""
         return np.array([self._at(point) for point in points.tolist()])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.errors import summary
+from lossgrid.errors import OutOfMemoryError, summary
 from lossgrid.evaluate.evaluator import GridEvaluator
 from lossgrid.evaluate.networks import Place
 from lossgrid.evaluate.plan import Plan
@@ -39,12 +39,14 @@ class Checked:
         error: largest difference of a batch's mean from that of the plain network in float32 (or
             float64), relative to the mean size of its values.
         objections: why faster forms were refused, fastest first.
+        shrunk: whether the plan asked for was made smaller for want of memory.
     """
 
     plan: Plan
     recorded: Mapping[Plan, bytes]
     error: float
     objections: tuple[str, ...]
+    shrunk: bool = False
 
 
 class _RefusedError(Exception):
@@ -61,6 +63,9 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
         plan: what is hoped for.
         grid: coordinates.
         evaluator_of: makes the evaluator of a plan.
+
+    Raises:
+        OutOfMemoryError: for the fastest form, so that nothing is known of it.
     """
     *fast, plainest = _forms(plan)
     truth = _truth(evaluator_of(plainest.exact), _places(grid))
@@ -69,6 +74,8 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
         try:
             recorded, pairs = _tried(form, grid, evaluator_of, truth)
             return Checked(form, recorded, _error(pairs), tuple(objections))
+        except OutOfMemoryError:  # a smaller batch is better than a plainer form
+            raise
         except Exception as error:
             said = str(error) if isinstance(error, _RefusedError) else summary(error)
             objections.append(f"{form.form}: {said.partition('. ')[0]}")
@@ -76,7 +83,7 @@ def check(plan: Plan, grid: Grid, evaluator_of: Callable[[Plan], GridEvaluator])
     recorded = dict.fromkeys((plainest, plainest.exact), plain.recorded())
     apart = 0.0
     if plainest.is_low:
-        with suppress(Exception):  # the run itself will tell where it fails
+        with _unless_short():  # the run itself will tell where it fails
             apart = _error(_pairs(plain, truth))
     return Checked(plainest, recorded, apart, tuple(objections))
 
@@ -121,9 +128,20 @@ def _truth(plain: GridEvaluator, places: list[Place]) -> dict[Place, Values]:
     """The plain network's values, where it has any: a user's code may fail far from theta."""
     known = {}
     for place in places:
-        with suppress(Exception):
+        with _unless_short():
             known[place] = plain.first_batch([place])
     return known
+
+
+@contextmanager
+def _unless_short() -> Iterator[None]:
+    """In which errors don't count, except for a lack of memory."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception:
+        pass
 
 
 def _compare(pairs: list[Pair], tolerance: float) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossgrid.evaluate.batches import Batch, batches
+from lossgrid.evaluate.memory import shortage_named
 from lossgrid.evaluate.networks import (
     Forward,
     FusedNetwork,
@@ -48,9 +49,11 @@ class GridEvaluator:
             network here.
 
     Raises:
+        OutOfMemoryError: here and from every method that computes.
         Exception: of any kind, if the plan asks for a fused network and this one can't be.
     """
 
+    @shortage_named()
     def __init__(
         self,
         problem: Problem,
@@ -99,6 +102,7 @@ class GridEvaluator:
         passes = [self.at(places[i : i + width]) for i in range(0, len(places), width)]
         return np.concatenate(passes)
 
+    @shortage_named()
     def at(self, places: list[Place]) -> NDArray[np.float64]:
         """Values at up to `points_per_pass` places: float64, shape (n, len(columns))."""
         with torch.inference_mode():
@@ -108,11 +112,13 @@ class GridEvaluator:
             means = torch.cat([samples.mean(dim=-1) for samples in self._samples], dim=-1)
             return means.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
 
+    @shortage_named()
     def move(self, place: Place) -> None:
         """Go to a place, to look at some samples there."""
         with torch.inference_mode():
             self._move([place])
 
+    @shortage_named()
     def samples(self, number: int, begin: int, end: int) -> NDArray[np.float64]:
         """Values of some samples of a split at the place moved to, with one point a pass.
 
@@ -127,6 +133,7 @@ class GridEvaluator:
             self._fill(number, some)
             return self._samples[number][:, begin:end].cpu().numpy().copy()
 
+    @shortage_named()
     def first_batch(self, places: list[Place]) -> list[NDArray[np.float64]]:
         """Per-sample values of each split's first batch: shapes (n, metrics, samples)."""
         found = []

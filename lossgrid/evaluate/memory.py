@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.utils._pytree import tree_leaves
 
-from lossgrid.errors import UserError
+from lossgrid.errors import OutOfMemoryError, UserError, summary
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.widths import Widths
 from lossgrid.problem import Problem
@@ -20,6 +21,39 @@ LIVE = 4
 
 ENOUGH = 1 << 62
 """Where nothing says how much there is."""
+
+SHORTAGES = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "CUDA error: out of memory",
+    "ALLOC_FAILED",
+)
+"""What torch and the libraries below it say, in errors of no kind of their own."""
+
+
+@contextmanager
+def shortage_named() -> Iterator[None]:
+    """In which a lack of memory is one kind of error, whoever meets it.
+
+    Raises:
+        OutOfMemoryError: instead of the error that torch, NumPy or Python raise.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception as error:
+        if not _is_shortage(error):
+            raise
+        raise OutOfMemoryError(f"out of memory: {summary(error).rstrip('.')}") from error
+
+
+def _is_shortage(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    said = summary(error)
+    return isinstance(error, RuntimeError) and any(text in said for text in SHORTAGES)
 
 
 def needed(plan: Plan, problem: Problem, plane: Plane, width: Widths, lanes: int) -> int:
@@ -59,18 +93,26 @@ def fitted(plan: Plan, need: Callable[[Plan], int], room: int, fixed: bool) -> P
     """
     tried = plan
     while need(tried) > room:
-        if fixed or tried.batch_size == 1:
+        less = None if fixed else smaller(tried)
+        if less is None:
             raise UserError(
                 f"a rank needs {need(tried) / 1e6:.0f} MB of memory to compute a point in batches "
                 f"of {tried.batch_size}, and {room / 1e6:.0f} MB are free for it; start fewer "
                 "ranks a node, or use fewer samples"
-                + (", or begin anew with evaluation.batch_size: auto" if fixed else "")
+                + (", or set evaluation.batch_size: auto" if fixed else "")
             )
-        if tried.points_per_pass > 1:
-            tried = replace(tried, points_per_pass=1)
-        else:
-            tried = replace(tried, batch_size=tried.batch_size // 2)
+        tried = less
     return tried
+
+
+def smaller(plan: Plan) -> Plan | None:
+    """A plan that takes less memory at a time: one point a pass, then half the batch.
+
+    Returns: None if there is none.
+    """
+    if plan.points_per_pass > 1:
+        return replace(plan, points_per_pass=1)
+    return replace(plan, batch_size=plan.batch_size // 2) if plan.batch_size > 1 else None
 
 
 def available(device: torch.device, sharers: int, root: Path = Path("/")) -> int:

@@ -93,6 +93,11 @@ class Plan:
         return f"{self.network} network{several}"
 
     @property
+    def sizes(self) -> str:
+        """Which network computes how much at a time, in words."""
+        return f"{self.form}, batches of {self.batch_size}"
+
+    @property
     def dtype(self) -> torch.dtype:
         """Type of theta, directions, inputs and per-sample losses."""
         return dtype_of(self.precision)

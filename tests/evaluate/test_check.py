@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lossgrid.errors import OutOfMemoryError
 from lossgrid.evaluate import Checked, GridEvaluator, Plan, check
 from lossgrid.evaluate.device import tf32
 from lossgrid.evaluate.networks import Place
@@ -72,6 +73,17 @@ def test_a_network_that_can_be_fused_is(points: int) -> None:
 def test_a_plain_plan_is_not_questioned() -> None:
     found = checked(trained, PLAIN)
     assert (found.plan, found.error, found.objections) == (PLAIN, 0.0, ())
+
+
+@pytest.mark.parametrize("plan", [FUSED, PLAIN, replace(FUSED, points_per_pass=3)])
+def test_a_lack_of_memory_is_no_objection_to_a_form(plan: Plan) -> None:
+    def greedy(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise OutOfMemoryError("out of memory")
+
+    if plan == PLAIN:
+        plan = replace(plan, precision="bfloat16")  # else nothing is computed
+    with pytest.raises(OutOfMemoryError):
+        checked(trained, plan, replace(problem(trained), metrics={"loss": greedy}))
 
 
 @pytest.mark.parametrize("build", [hooked, moody])

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossgrid.errors import UserError
-from lossgrid.evaluate.memory import ENOUGH, available, fitted, needed
+from lossgrid.errors import OutOfMemoryError, UserError
+from lossgrid.evaluate.evaluator import GridEvaluator
+from lossgrid.evaluate.memory import (
+    ENOUGH,
+    available,
+    fitted,
+    needed,
+    shortage_named,
+    smaller,
+)
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.widths import widths
-from tests.evaluate.test_evaluator import CPU, PLAN, plane_of, problem, trained
+from tests.evaluate.test_evaluator import CPU, GRID, PLAN, plane_of, problem, trained
 
 FUSED = replace(PLAN, network="fused", batch_size=64)
 
@@ -89,3 +99,69 @@ def test_a_machine_that_tells_nothing_is_not_limited(tmp_path: Path) -> None:
 
 def test_this_machine_has_some() -> None:
     assert available(torch.device("cpu"), 1) > 0
+
+
+def test_a_smaller_plan_takes_fewer_points_then_fewer_samples() -> None:
+    found: list[Plan] = []
+    plan: Plan | None = replace(FUSED, batch_size=5, points_per_pass=32)
+    while plan is not None:
+        found.append(plan)
+        plan = smaller(plan)
+    sizes = [(plan.batch_size, plan.points_per_pass) for plan in found]
+    assert sizes == [(5, 32), (5, 1), (2, 1), (1, 1)]
+    assert {replace(plan, batch_size=0, points_per_pass=0) for plan in found} == {
+        replace(FUSED, batch_size=0, points_per_pass=0)
+    }
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda: torch.empty(1 << 58),
+        lambda: np.empty(1 << 58),
+        lambda: raise_(MemoryError()),
+        lambda: raise_(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
+        lambda: raise_(RuntimeError("CUDA error: out of memory")),
+        lambda: raise_(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")),
+        lambda: raise_(RuntimeError("std::bad_alloc")),
+    ],
+)
+def test_a_lack_of_memory_has_one_name(attempt: Callable[[], object]) -> None:
+    with pytest.raises(OutOfMemoryError, match=r"^out of memory: ") as told, shortage_named():
+        attempt()
+    assert not isinstance(told.value.__cause__, OutOfMemoryError)
+    with pytest.raises(OutOfMemoryError) as again, shortage_named():
+        raise told.value
+    assert again.value is told.value
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), ValueError("not enough memory"), KeyError("memory")]
+)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as told, shortage_named():
+        raise error
+    assert told.value is error
+
+
+def test_an_evaluator_names_it_in_every_method() -> None:
+    def greedy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if len(outputs) > 2:
+            torch.empty(1 << 58)
+        return outputs[:, 0]
+
+    posed = replace(problem(), metrics={"loss": greedy})
+    plan = replace(PLAN, network="plain", batch_size=7)
+    made = GridEvaluator(posed, plane_of(trained()), GRID, plan, CPU)
+    for method in (
+        lambda: made(np.array([0])),
+        lambda: made.at([(0.0, 0.0)]),
+        lambda: made.samples(0, 0, 7),
+        lambda: made.first_batch([(0.0, 0.0)]),
+    ):
+        with pytest.raises(OutOfMemoryError):
+            method()
