@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
     DONE,
     FAILED,
+    PENDING,
     Bye,
     Chunk,
     Crashed,
@@ -67,6 +68,13 @@ class Observer(Protocol):
         """Called at least every half second or so while the job runs."""
 
 
+class Ending(NamedTuple):
+    """How a job ended: whether points are left, and what a worker said if memory is why."""
+
+    unfinished: bool
+    shortage: str | None = None
+
+
 class Coordinator:
     """Runs the job: at any time every worker has a chunk in work and one ahead.
 
@@ -83,6 +91,8 @@ class Coordinator:
         sink: stores results; results that a worker has stored itself come without values.
         observer: told of progress.
         stopping: whether a signal asked rank 0 to stop.
+        no_smaller: why points that want of memory prevents have failed; None if the job is to end
+            instead, so that it can go on with less at a time.
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class Coordinator:
         sink: Sink,
         observer: Observer,
         stopping: Callable[[], bool] = lambda: False,
+        no_smaller: str | None = None,
     ) -> None:
         self._hub = hub
         self._queue = queue
@@ -100,6 +111,8 @@ class Coordinator:
         self._sink = sink
         self._observer = observer
         self._signalled = stopping
+        self._no_smaller = no_smaller
+        self._shortage: str | None = None
         self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
         self._failures = Failures(self._desks, queue.grid_points, observer.retired)
@@ -107,10 +120,8 @@ class Coordinator:
         self._storing = True
         self._fatal: UserError | RunFailedError | None = None
 
-    def run(self) -> bool:
-        """Work until every point is stored or a signal stops the job.
-
-        Returns: whether the job was left unfinished.
+    def run(self) -> Ending:
+        """Work until every point is stored, or a signal or a lack of memory stops the job.
 
         Raises:
             UserError: results could not be stored; all workers have been stopped.
@@ -126,7 +137,7 @@ class Coordinator:
                 raise DesertedError(str(error)) from error
             raise
         self._hub.flush()
-        return not self._finished()
+        return Ending(False) if self._finished() else Ending(True, self._shortage)
 
     def _work(self) -> None:
         for rank in self._desks:
@@ -184,7 +195,8 @@ class Coordinator:
 
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
-        fresh = [part for result in results for part in self._settle(result) if part.points.size]
+        found = map(self._without_short, results)
+        fresh = [part for result in found for part in self._settle(result) if part.points.size]
         if fresh:
             self._save(fresh)
         for rank in self._desks if self._failures.waiting else {result.rank for result in results}:
@@ -196,6 +208,21 @@ class Coordinator:
         self._sink.write(results)
         self._storing = True
         self._observer.stored(results)
+
+    def _without_short(self, result: Result) -> Result:
+        """A result without the points for which memory did not suffice; or they have failed."""
+        short = result.status == PENDING
+        if not short.any():
+            return result
+        if self._no_smaller is not None:
+            status = np.where(short, np.uint8(FAILED), result.status)
+            others = result.part(~short).errors
+            errors = [(p, f"{self._no_smaller}: {said}") for p, said in result.part(short).errors]
+            return result._replace(status=status, errors=others + errors)
+        if not self._stopping:
+            self._shortage = f"rank {result.rank}: {result.part(short).errors[0][1]}"
+            self._stop()
+        return result.part(~short)
 
     def _settle(self, result: Result) -> list[Result]:
         """Await no more what has come.

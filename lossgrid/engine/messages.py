@@ -36,7 +36,8 @@ class Result(NamedTuple):
     `points` may be a part of those that the chunk held: the others follow, unless a stop came
     between. `values` is float64 of shape (n, columns), or None where the worker has stored them
     itself, which it does with points that are done. `status` (uint8), `seconds` (float32) have
-    shape (n,); `errors` holds one (point, message) for each failed point.
+    shape (n,); a point for which memory did not suffice is still PENDING. `errors` holds one
+    (point, message) for each that is not done.
     """
 
     rank: int

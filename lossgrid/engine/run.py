@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.coordinator import Coordinator, Observer
+from lossgrid.engine.coordinator import Coordinator, Ending, Observer
 from lossgrid.engine.links import Hub, MpiLink, QueueLink
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.sizing import ChunkSizer
@@ -24,7 +24,8 @@ def coordinate(
     sink: Sink,
     observer: Observer,
     stopping: Callable[[], bool],
-) -> bool:
+    no_smaller: str | None = None,
+) -> Ending:
     """Rank 0: hand out the pending points and have them stored, until all are done.
 
     The main thread speaks MPI and HDF5; rank 0's own share is computed on a thread beside it.
@@ -36,9 +37,7 @@ def coordinate(
         shape: (ny, nx) of the grid; a line is (1, nx).
         pending: what is to be computed.
         chunk: points a chunk; None for guided sizes.
-        sink, observer, stopping: see `Coordinator`.
-
-    Returns: whether the job was left unfinished (a signal).
+        sink, observer, stopping, no_smaller: see `Coordinator`.
 
     Raises: see `Coordinator.run`.
     """
@@ -52,10 +51,10 @@ def coordinate(
             target=Worker(0, local, evaluator).run, name="evaluate", daemon=True
         )
         thread.start()
-    unfinished = Coordinator(hub, queue, sizer, sink, observer, stopping).run()
+    ending = Coordinator(hub, queue, sizer, sink, observer, stopping, no_smaller).run()
     if thread is not None:
         thread.join()
-    return unfinished
+    return ending
 
 
 def work(

@@ -15,6 +15,7 @@ from lossgrid.engine.links import Link
 from lossgrid.engine.messages import (
     DONE,
     FAILED,
+    PENDING,
     Bye,
     Chunk,
     Crashed,
@@ -25,7 +26,7 @@ from lossgrid.engine.messages import (
 )
 from lossgrid.engine.pointset import Points
 from lossgrid.engine.sizing import TARGET_SECONDS
-from lossgrid.errors import StorageError, UserError, summary
+from lossgrid.errors import OutOfMemoryError, StorageError, UserError, summary
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
@@ -42,6 +43,7 @@ class Evaluator(Protocol):
 
         Raises:
             StorageError: what it keeps for other points can't be stored; ends the job.
+            OutOfMemoryError: not these points are at fault; the coordinator decides what then.
             Exception: of any other kind, a failure of these points.
         """
 
@@ -129,14 +131,15 @@ class Worker:
                 if self._stopped:
                     size = begin
                     break
-                if time.monotonic() >= due:  # a kill loses what has not been stored
+                short = (result.status[sent:begin] == PENDING).any()  # which rank 0 must know soon
+                if short or time.monotonic() >= due:  # a kill loses what has not been stored
                     self._send(result.part(slice(sent, begin)))
                     sent, due = begin, time.monotonic() + TARGET_SECONDS
             self._one_pass(result, slice(begin, min(begin + width, size)))
         self._send(result if size - sent == chunk.points.size else result.part(slice(sent, size)))
 
     def _send(self, result: Result) -> None:
-        """Send a result; a worker with a sink stores what is done, but leaves failures to rank 0.
+        """Send a result; a worker with a sink stores what is done, but leaves the rest to rank 0.
 
         Only rank 0 knows which failures are final.
         """
@@ -144,7 +147,7 @@ class Worker:
             self._link.send(result)
             return
         if result.errors:
-            self._link.send(result.part(result.status == FAILED))
+            self._link.send(result.part(result.status != DONE))
             result = result.part(result.status == DONE)
         if result.points.size:
             self._sink.write([result])
@@ -160,6 +163,9 @@ class Worker:
             result.status[part] = DONE
         except StorageError:
             raise
+        except OutOfMemoryError as error:
+            result.status[part] = PENDING
+            result.errors.extend((point, str(error)) for point in points.tolist())
         except Exception as error:
             if points.size > 1:
                 for one in range(part.start, part.stop):

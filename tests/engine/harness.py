@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.coordinator import Coordinator
+from lossgrid.engine.coordinator import Coordinator, Ending
 from lossgrid.engine.links import QueueLink
 from lossgrid.engine.messages import Result, ToCoordinator, ToWorker
 from lossgrid.engine.pointset import PointSet
@@ -100,7 +101,12 @@ class Squares:
         return points[:, None].astype(float) ** 2
 
 
-def run_job(
+def run_job(evaluators: list[Squares], shape: tuple[int, int], sink: Sink, **others: Any) -> bool:
+    """As `ending_of`; True if the job was left unfinished."""
+    return ending_of(evaluators, shape, sink, **others).unfinished
+
+
+def ending_of(
     evaluators: list[Squares],
     shape: tuple[int, int],
     sink: Sink,
@@ -111,8 +117,9 @@ def run_job(
     worker_sinks: list[Sink] | None = None,
     hub: ThreadHub | None = None,
     observer: Listener | None = None,
-) -> bool:
-    """Run to the end; True if the job was left unfinished. Every worker has ended afterwards."""
+    no_smaller: str | None = None,
+) -> Ending:
+    """Run to the end. Every worker has ended afterwards."""
     hub = hub or ThreadHub(len(evaluators))
     observer = observer or Listener()
     sizer = ChunkSizer(len(evaluators), chunk, evaluators[0].points_per_pass)
@@ -133,7 +140,7 @@ def run_job(
     for thread in threads:
         thread.start()
     try:
-        return Coordinator(hub, queue, sizer, sink, observer, stopping).run()  # type: ignore[arg-type]
+        return Coordinator(hub, queue, sizer, sink, observer, stopping, no_smaller).run()  # type: ignore[arg-type]
     finally:
         for thread in threads:
             thread.join(timeout=20)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.coordinator import IN_HAND, Coordinator
+from lossgrid.engine.coordinator import IN_HAND, Coordinator, Ending
 from lossgrid.engine.failures import SUSPICIOUS
 from lossgrid.engine.messages import DONE, FAILED, Bye, Chunk, Result, ToCoordinator
 from lossgrid.engine.pointset import PointSet
@@ -196,7 +196,7 @@ def test_a_late_success_replaces_a_failure() -> None:
     )
     queue = ChunkQueue((1, 4), PointSet([np.ones(4, bool)]))
     job = Coordinator(hub, queue, ChunkSizer(3, 1), memory, Listener())  # type: ignore[arg-type]
-    assert job.run() is False
+    assert job.run() == Ending(False)
     assert (memory.status == DONE).all()
     assert memory.stored.tolist() == [1, 2, 1, 1]
 
