@@ -31,6 +31,7 @@ class Contents:
         geometry: attributes of the directions (norms, cosine).
         attributes: attributes of the file (job, fingerprint, versions, plan, created).
         compared: how many points will be computed again in float32.
+        epoch: the first plan's record, see `layout.epoch_record`; None leaves no room for others.
     """
 
     alpha: NDArray[np.float64]
@@ -40,6 +41,7 @@ class Contents:
     geometry: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     compared: int = 0
+    epoch: NDArray[Any] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,6 +112,10 @@ def _write_science(file: Any, contents: Contents) -> None:
         blank = np.array((-1, b"", np.nan, np.nan), kind)
         rows = (contents.compared * len(contents.columns),)
         _allocate(file, layout.PRECISION, rows, kind, blank)
+    if contents.epoch is not None:
+        blank = np.zeros((), contents.epoch.dtype)
+        _allocate(file, layout.EPOCHS, (layout.EPOCH_ROWS,), blank.dtype, blank)
+        file[layout.EPOCHS][0] = contents.epoch
     directions = file.create_group(layout.DIRECTIONS)
     directions.attrs.update(contents.geometry)
     for axis, direction in contents.directions.items():

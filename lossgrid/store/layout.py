@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,20 @@ STATUS = "lossgrid/status"
 DIRECTIONS = "lossgrid/directions"
 ERRORS = "lossgrid/errors"
 PRECISION = "lossgrid/precision"
+EPOCHS = "lossgrid/epochs"
+EPOCH = "lossgrid/points/epoch"
+
+NO_EPOCH = 255
+"""Of a point that has not been computed."""
+
+EPOCH_ROWS = 64
+"""More often than this no batch can be halved."""
 
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
     "lossgrid/points/rank": (np.int32, -1),  # who computed the point
     "lossgrid/points/seconds": (np.float32, np.nan),  # how long it took there
     "lossgrid/points/attempt": (np.uint8, 0),  # how often it was tried, over all runs
-    "lossgrid/points/epoch": (np.uint8, 0),  # which evaluation plan it was computed with
+    EPOCH: (np.uint8, NO_EPOCH),  # which evaluation plan it was computed with
 }
 """What is recorded of each point beside its values: dataset -> (type, value while pending)."""
 
@@ -38,6 +47,15 @@ def precision_record(columns: tuple[str, ...]) -> np.dtype[Any]:
     return np.dtype(
         [("point", np.int64), ("column", name), ("float32", np.float64), ("stored", np.float64)]
     )
+
+
+def epoch_record(columns: Sequence[str]) -> np.dtype[Any]:
+    """What a plan epoch has of its own: of the plan, and values at theta by column.
+
+    `batch_size` is 0 until there is such an epoch.
+    """
+    sizes = [("batch_size", np.int64), ("points_per_pass", np.int64), ("network", "S8")]
+    return np.dtype([*sizes, ("theta", [(column, np.float64) for column in columns])])
 
 
 def value_dataset(column: str) -> str:

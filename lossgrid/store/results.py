@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.engine.pointset import PointSet
 from lossgrid.errors import UserError
 from lossgrid.store import layout
@@ -31,8 +31,8 @@ class Results:
         path: of the file.
         alpha: float64, shape (nx,). beta: float64, shape (ny,), or None for a line.
         values: column name -> float64, shape (ny, nx) or (nx,); NaN where pending.
-        plan: how the points were evaluated, as JSON.
-        fingerprint: what the job was made of, part by part.
+        plan: how the points of the first epoch were evaluated, as JSON.
+        fingerprint: what the job was made of, part by part, when it was begun.
         attributes: job, versions and so on, as text.
     """
 
@@ -108,6 +108,26 @@ class Results:
                 return None
             rows: NDArray[Any] = file[layout.PRECISION][...]
             return rows[rows["point"] >= 0]
+
+    @property
+    def epochs(self) -> NDArray[Any]:
+        """What each plan epoch has of its own, in their order: see `layout.epoch_record`.
+
+        Empty if the file has no place for such.
+        """
+        with opened(self.path) as file:
+            if layout.EPOCHS not in file:
+                return np.empty(0, layout.epoch_record(()))
+            rows: NDArray[Any] = file[layout.EPOCHS][...]
+            return rows[rows["batch_size"] > 0]
+
+    def count_epochs(self) -> NDArray[np.int64]:
+        """How many points have been computed in each epoch: shape (256,)."""
+        counts = np.zeros(256, np.int64)
+        done = (part == DONE for part in self._parts(layout.STATUS))
+        for epochs, computed in zip(self._parts(layout.EPOCH), done, strict=True):
+            counts += np.bincount(epochs[computed], minlength=256)
+        return counts
 
     def at(self, points: NDArray[np.int64], columns: Sequence[str]) -> NDArray[np.float64]:
         """Stored values of some points, by their flat indices: shape (points, columns)."""

@@ -38,6 +38,7 @@ class PointWriter:
         columns: value columns, in the order of `Result.values`.
         sync_seconds: time between two fsync calls.
         comm: opens the file with the mpio driver on every rank of it (collective, as is closing).
+        epoch: of the plan that points are computed with.
 
     Raises:
         UserError: here and from every method, if the disk does not take it.
@@ -49,6 +50,7 @@ class PointWriter:
         columns: tuple[str, ...],
         sync_seconds: float = 30.0,
         comm: MPI.Comm | None = None,
+        epoch: int = 0,
     ) -> None:
         from h5py import h5d, h5f, h5p
 
@@ -61,6 +63,7 @@ class PointWriter:
             access.set_fapl_mpio(comm, MPI.INFO_NULL)
         self._path = path
         self._columns = columns
+        self._epoch = epoch
         names = [*map(layout.value_dataset, columns), *layout.POINT_RECORDS]
         names += [layout.STATUS, layout.ERRORS]
         with storing(path):
@@ -86,6 +89,7 @@ class PointWriter:
             select = Selection(self._shape, done.points)
             for column, name in enumerate(self._columns):
                 self._put(layout.value_dataset(name), select, done.values[:, column])
+            self._put(layout.EPOCH, select, np.full(done.points.size, self._epoch))
             self._record(done, select)
 
     def _store_failures(self, failed: Batch) -> None:
@@ -363,12 +367,31 @@ def write_precision(
         fsync(results.path)
 
 
+def write_epoch(results: Results, number: int, record: NDArray[Any]) -> None:
+    """Store how points are evaluated from now on, before the first of them is.
+
+    Args:
+        results: the file, which has room for another epoch; all ranks have closed it.
+        number: of the epoch.
+        record: see `layout.epoch_record`.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    import h5py
+
+    with storing(results.path):
+        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
+            file[layout.EPOCHS][number] = record
+        fsync(results.path)
+
+
 def reset_lost(results: Results) -> None:
     """After a power loss, make every point pending again whose values the disk may not have.
 
     Values are written before their status, but the disk may have taken the status alone, over the
-    NaN of a point that was never computed. A point whose value is a true NaN is computed again to
-    the same end.
+    NaN of a point that was never computed; so with its epoch. A point whose value is a true NaN is
+    computed again to the same end.
 
     Raises:
         UserError: the disk does not take it, or the file is damaged.
@@ -381,6 +404,7 @@ def reset_lost(results: Results) -> None:
             for rows in bands(results.shape):
                 status = file[layout.STATUS][rows]
                 lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
+                lost |= (status == DONE) & (file[layout.EPOCH][rows] == layout.NO_EPOCH)
                 lost &= status != FAILED  # which claims no value
                 if lost.any():
                     file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,8 +21,16 @@ from hypothesis import strategies as st
 from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
 from lossgrid.store.create import Contents, create
+from lossgrid.store.layout import NO_EPOCH, epoch_record
 from lossgrid.store.results import read_results
-from lossgrid.store.writer import CoordinatorSink, PointWriter, Selection, mark_complete, reset_lost
+from lossgrid.store.writer import (
+    CoordinatorSink,
+    PointWriter,
+    Selection,
+    mark_complete,
+    reset_lost,
+    write_epoch,
+)
 
 COLUMNS = ("train_loss", "test_accuracy")
 ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -334,6 +343,36 @@ def test_complete_is_said_in_the_file(path: Path) -> None:
         assert file["lossgrid"].attrs["complete"] == 1
 
 
+def test_points_know_the_epoch_of_their_plan(path: Path) -> None:
+    for epoch, points in enumerate([[1, 2], [2, 34]]):
+        with PointWriter(path, COLUMNS, epoch=epoch) as writer:
+            writer.write([result(points), result([7 + epoch], FAILED)])
+            writer.write_interpolated(np.array([20 + epoch]), np.zeros((2, 1)))
+    found = read_results(path)
+    with h5py.File(path) as file:
+        known = file["lossgrid/points/epoch"][...].ravel()
+    assert known[[1, 2, 34]].tolist() == [0, 1, 1]
+    assert (np.delete(known, [1, 2, 34]) == NO_EPOCH).all()
+    assert found.count_epochs()[:3].tolist() == [1, 2, 0]
+    assert found.count_epochs().sum() == 3
+
+
+def test_plans_are_added_to_a_file_that_has_room_for_them(tmp_path: Path, path: Path) -> None:
+    kind = epoch_record(["train_loss", "test_loss"])
+    first, second = (np.array((size, 1, b"fused", (0.5, 0.25)), kind) for size in (64, 32))
+    roomy = tmp_path / "roomy.vtkhdf"
+    create(roomy, replace(contents(), epoch=first))
+    size = roomy.stat().st_size
+    assert read_results(roomy).epochs.tolist() == [first.item()]
+    write_epoch(read_results(roomy), 1, second)
+    rows = read_results(roomy).epochs
+    assert rows.dtype == kind
+    assert rows["batch_size"].tolist() == [64, 32]
+    assert rows["theta"]["test_loss"].tolist() == [0.25, 0.25]
+    assert roomy.stat().st_size == size  # nothing but raw data was written
+    assert len(read_results(path).epochs) == 0
+
+
 @pytest.mark.parametrize("beta", [np.arange(30.0), None])
 def test_after_a_power_loss_points_without_values_are_pending(
     beta: np.ndarray | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -348,10 +387,13 @@ def test_after_a_power_loss_points_without_values_are_pending(
             flat = file[f"VTKHDF/PointData/{name}"][...].ravel()
             flat[point] = np.nan
             file[f"VTKHDF/PointData/{name}"][...] = flat.reshape(file["lossgrid/status"].shape)
+        epochs = file["lossgrid/points/epoch"][...].ravel()
+        epochs[13] = NO_EPOCH
+        file["lossgrid/points/epoch"][...] = epochs.reshape(file["lossgrid/status"].shape)
     reset_lost(read_results(path))
     status = read_results(path).status.ravel()
     assert np.flatnonzero(status == FAILED).tolist() == [5, 6]
-    assert np.flatnonzero(status == DONE).tolist() == [10, *range(12, 47), 48, 49]
+    assert np.flatnonzero(status == DONE).tolist() == [10, 12, *range(14, 47), 48, 49]
     with h5py.File(path) as file:
         assert file["lossgrid"].attrs["complete"] == 0
 
