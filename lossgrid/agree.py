@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lossgrid.engine.world import World
-from lossgrid.errors import UserError
+from lossgrid.errors import OutOfMemoryError, UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,20 +20,23 @@ def led(world: World, make: Callable[[], T]) -> T:
     """What rank 0 makes, on every rank.
 
     Raises:
-        StoppedError: on the other ranks, when it fails on rank 0, where its own error is raised.
+        OutOfMemoryError: on all ranks, when it fails so on rank 0.
+        StoppedError: on the other ranks, when it fails otherwise there, where its own error is
+            raised.
     """
     if world.rank != 0:
-        answer: tuple[bool, T] = world.broadcast(None)
-        made, value = answer
-        if not made:
-            raise StoppedError
+        answer: tuple[Exception | None, T] = world.broadcast(None)
+        failure, value = answer
+        if failure is not None:
+            raise failure
         return value
     try:
         value = make()
-    except Exception:  # after anything else, such as an interrupt, all ranks are aborted
-        world.broadcast((False, None))
+    except Exception as error:  # after anything else, such as an interrupt, all ranks are aborted
+        short = isinstance(error, OutOfMemoryError)
+        world.broadcast((OutOfMemoryError(str(error)) if short else StoppedError(), None))
         raise
-    world.broadcast((True, value))
+    world.broadcast((None, value))
     return value
 
 
@@ -42,21 +45,27 @@ def each(world: World, make: Callable[[], T], report: Callable[[T], R]) -> tuple
 
     Raises:
         UserError: on rank 0, the sentence of the first rank that failed, with its name and host.
-        StoppedError: on the other ranks, when any of them failed.
+        OutOfMemoryError: on all ranks, when memory is all that any of them lacked.
+        StoppedError: on the other ranks, when any of them failed otherwise.
     """
     made: list[T] = []
-    sentence = None
+    failure = None
     try:
         made.append(make())
     except UserError as error:
-        sentence = str(error)
-    answers = world.gather((world.host, sentence, [report(mine) for mine in made]))
+        failure = (isinstance(error, OutOfMemoryError), str(error))
+    answers = world.gather((world.host, failure, [report(mine) for mine in made]))
     led(world, lambda: _check(answers))
     return made[0], [said for _, _, reports in answers for said in reports]
 
 
-def _check(answers: list[tuple[str, str | None, list[R]]]) -> None:
-    for rank, (host, sentence, _) in enumerate(answers):
-        if sentence is not None:
-            where = f"rank {rank} on {host}: " if rank else ""
-            raise UserError(where + sentence)
+def _check(answers: list[tuple[str, tuple[bool, str] | None, list[R]]]) -> None:
+    failures = [
+        (short, f"rank {rank} on {host}: {sentence}" if rank else sentence)
+        for rank, (host, failure, _) in enumerate(answers)
+        if failure is not None
+        for short, sentence in [failure]
+    ]
+    if failures:  # what only the user can mend comes first
+        short, sentence = min(failures, key=lambda failure: failure[0])
+        raise OutOfMemoryError(sentence) if short else UserError(sentence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 
+from lossgrid.engine.coordinator import Ending
 from lossgrid.engine.messages import DONE
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate
@@ -89,13 +90,12 @@ class Computing:
                 return True
         return False
 
-    def compute(self, evaluator: Evaluator) -> bool:
+    def compute(self, evaluator: Evaluator, no_smaller: str | None) -> Ending:
         """Have the points of the present stage computed and stored.
 
         Args:
             evaluator: of this rank, like that of all others.
-
-        Returns: whether some were left for another run (a signal).
+            no_smaller: why no smaller plan can follow this one; none if one can.
 
         Raises:
             UserError: results can't be stored.
@@ -118,6 +118,7 @@ class Computing:
                     self._sink,
                     view,
                     self._stopping,
+                    no_smaller,
                 )
         finally:
             self._log.event(

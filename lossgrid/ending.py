@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lossgrid import precision
+from lossgrid import epochs, precision
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
 from lossgrid.store.results import Results
 from lossgrid.store.samples import samples_path
@@ -53,7 +53,7 @@ def conclude(
     for split, population in sampled.items():
         share = results.values[f"{split}_samples"].mean() / population
         say(f"          {split}: from {share:.1%} of all evaluations of a sample")
-    if said := precision.told(results):
+    for said in filter(None, [epochs.told(results), precision.told(results)]):
         say(f"          {said}")
     if odd := results.not_finite():
         counts = ", ".join(f"{count} of {name}" for name, count in odd.items())

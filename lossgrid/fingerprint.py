@@ -26,6 +26,10 @@ HARDWARE = ("values at theta", "plan hardware", "plan torch_version")
 """Parts that differ when the same job is computed on another kind of machine."""
 
 
+SIZES = ("plan batch_size", "plan points_per_pass", "plan network")
+"""Parts that a lack of memory may change."""
+
+
 def fingerprint(
     job: Job, model: nn.Module, problem: Problem, plane: Plane, grid: Grid
 ) -> dict[str, str]:
@@ -63,6 +67,13 @@ def place_parts(device: torch.device) -> dict[str, str]:
 def theta_values(values: Mapping[str, float]) -> dict[str, str]:
     """The values at theta to the bit: they tell another model, loss or machine apart."""
     return {"values at theta": ", ".join(f"{name} {x:.17g}" for name, x in values.items())}
+
+
+def are_near(theirs: Mapping[str, float], ours: Mapping[str, float]) -> bool:
+    """Whether values at theta may be those of another plan for the same job: equal to a percent."""
+    return list(theirs) == list(ours) and np.allclose(
+        list(theirs.values()), list(ours.values()), rtol=0.01, atol=0.01, equal_nan=True
+    )
 
 
 def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[tuple[str, str]]:

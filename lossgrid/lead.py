@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from lossgrid import __version__, precision
+from lossgrid import __version__, epochs, precision
 from lossgrid.computing import Computing
 from lossgrid.ending import conclude
 from lossgrid.engine.messages import DONE
@@ -24,9 +24,9 @@ from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
 from lossgrid.evaluate import Checked, Plan
-from lossgrid.fingerprint import HARDWARE, differences, theta_values
+from lossgrid.fingerprint import HARDWARE, SIZES, are_near, differences, theta_values
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Loaded, Prepared, choose, measure
+from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
@@ -53,15 +53,21 @@ class Order:
         compute: anything at all.
         parallel: write its own points.
         owner: by which it knows the file of per-sample values that belongs to the results.
+        epoch: of the plan that points are computed with.
+        no_smaller: why no smaller plan can follow this one; none if one can.
     """
 
     compute: bool
     parallel: bool
     owner: str
+    epoch: int
+    no_smaller: str | None
 
 
 class Lead:
     """The first rank. Its steps in their order: begin, choose, decide, begin_computing, conclude.
+
+    Where memory proves too short for a plan, they begin again with choose_smaller and decide.
 
     Args:
         world: the ranks.
@@ -111,7 +117,7 @@ class Lead:
             self._see_to_power_loss(self._results)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
-        return job, None if self._results is None else Plan.from_json(self._results.plan)
+        return job, None if self._results is None else epochs.plans(self._results)[-1]
 
     def choose(
         self, loaded: Loaded, stored: Plan | None, reports: Sequence[Report], room: int
@@ -128,13 +134,31 @@ class Lead:
             UserError: ranks differ, or can't do what is asked for.
         """
         self._compare(reports)
+        facts = loaded.plane.geometry().items()
+        self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
         self._parallel = self._is_parallel([parallel for _, parallel in reports])
         if stored is None and self._job.evaluation.tune:
             tuned = measure(self._job, loaded, self._world.size)
             stored, self._tuning = tuned.plan, tuned.reason
-            size = f"batches of {stored.batch_size}"
-            self._say(f"plan: {stored.form}, {size}; {tuned.reason}")
-        checked = choose(self._job, loaded, stored, room)
+            self._say(f"plan: {stored.sizes}; {tuned.reason}")
+        return self._object(choose(self._job, loaded, stored, room))
+
+    def choose_smaller(self, loaded: Loaded, plan: Plan, shortage: str) -> Checked:
+        """Choose again where memory has not sufficed for a plan.
+
+        Args:
+            loaded: of this rank.
+            plan: the one that can't be followed any more.
+            shortage: what was said of it, and where.
+
+        Raises:
+            UserError: there is no smaller one, or the results file has no room for it.
+        """
+        checked = choose_smaller(self._job, loaded, plan, shortage)
+        self._say(f"{shortage}; going on by a smaller plan: {checked.plan.sizes}")
+        return self._object(checked)
+
+    def _object(self, checked: Checked) -> Checked:
         for objection in checked.objections:
             self._say(f"not as fast as it could be: {objection}")
         return checked
@@ -145,21 +169,25 @@ class Lead:
         Raises:
             UserError: theta is not what was expected, or the results file belongs to another job.
         """
-        facts = prepared.plane.geometry().items()
-        self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
-        made_of = {**prepared.fingerprint, **self._measure_theta(prepared)}
+        theta = self._measure_theta(prepared)
         if self._results is None:
-            create(self._job.output, self._contents(prepared, made_of))
+            create(self._job.output, self._contents(prepared, theta))
             self._lock.forget_power_loss()
             self._results = read_results(self._job.output)
         else:
-            self._refuse_another(self._results, made_of)
+            self._continue(self._results, prepared, theta)
         self._pending = self._results.unfinished()
         if prepared.samples is not None:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._announce()
-        return Order(len(self._pending) > 0, self._parallel, self._results.attributes["id"])
+        return Order(
+            compute=len(self._pending) > 0,
+            parallel=self._parallel,
+            owner=self._results.attributes["id"],
+            epoch=max(len(self._results.epochs) - 1, 0),
+            no_smaller=self._no_smaller(self._results, prepared.plan),
+        )
 
     def begin_computing(self, prepared: Prepared, writer: PointWriter) -> None:
         """Find out in which order the pending points are computed.
@@ -249,7 +277,7 @@ class Lead:
         able_and_useful = all(able) and self._world.size > 1 and not refines
         return asked == "parallel" or (asked == "auto" and able_and_useful)
 
-    def _measure_theta(self, prepared: Prepared) -> dict[str, str]:
+    def _measure_theta(self, prepared: Prepared) -> dict[str, float]:
         """Values at theta itself, shown and checked before anything else is spent."""
         found, seconds = prepared.measure_theta()
         shown = ", ".join(f"{name} {value:.6g}" for name, value in found.items())
@@ -261,17 +289,32 @@ class Lead:
                     f"expected {expected:.4f}; check the preprocessing (mean, std, order of "
                     "channels), the checkpoint and the data"
                 )
-        return theta_values(found)
+        return found
 
-    def _refuse_another(self, results: Results, made_of: Mapping[str, str]) -> None:
-        found = self._differences(results.fingerprint, made_of)
+    def _continue(self, results: Results, prepared: Prepared, theta: Mapping[str, float]) -> None:
+        """See that these are the job's own results, and begin a new epoch for a smaller plan."""
+        made_of = prepared.fingerprint | theta_values(theta)
+        known = epochs.fingerprint_of(results)
+        begins = prepared.checked.shrunk and epochs.has_room(results)
+        if begins:
+            known |= {part: made_of[part] for part in SIZES}
+            if are_near(epochs.theta_of(results), theta):
+                known |= theta_values(theta)
+        found = self._differences(known, made_of)
         if found:
             raise UserError(
                 f"{results.path}: holds the results of another job: {'; '.join(found)}; set "
                 "another 'output', or start anew with --overwrite"
             )
+        if begins:
+            epochs.begin(results, prepared.plan, theta)
 
-    def _contents(self, prepared: Prepared, made_of: Mapping[str, str]) -> Contents:
+    def _no_smaller(self, results: Results, plan: Plan) -> str | None:
+        if not epochs.has_room(results):
+            return f"in batches of {plan.batch_size}, as {results.path.name} has no room for others"
+        return unshrinkable(self._job, plan)
+
+    def _contents(self, prepared: Prepared, theta: Mapping[str, float]) -> Contents:
         import h5py
         import torch
 
@@ -297,7 +340,7 @@ class Lead:
             geometry=plane.geometry(),
             attributes={
                 "job": self._job.to_yaml(),
-                "fingerprint": json.dumps(made_of),
+                "fingerprint": json.dumps(prepared.fingerprint | theta_values(theta)),
                 "plan": prepared.plan.to_json(),
                 "check": json.dumps(
                     {"error": prepared.checked.error, "objections": prepared.checked.objections}
@@ -309,6 +352,7 @@ class Lead:
                 **({"uncompared": uncompared} if uncompared else {}),
             },
             compared=precision.sample(shape).size if low and not uncompared else 0,
+            epoch=epochs.record(prepared.plan, theta),
         )
 
     def _announce(self) -> None:

@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from lossgrid import epochs
 from lossgrid.engine import world as worlds
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
-from lossgrid.fingerprint import differences
+from lossgrid.fingerprint import SIZES, differences
 from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, equip, free_memory, load, measure
 from lossgrid.problem import prepare_checkpoint
@@ -70,7 +71,7 @@ def _chosen(
     """What is known of the plan before it is made, and why it will be what it is."""
     if results is not None:
         reason = results.attributes.get("tuning", "by rule")
-        return Plan.from_json(results.plan), f"as the results were begun ({reason})"
+        return epochs.plans(results)[-1], f"as the results were begun ({reason})"
     if job.evaluation.tune:
         tuned = measure(job, loaded, ranks)
         return tuned.plan, tuned.reason
@@ -97,8 +98,11 @@ def _state(results: Results | None, prepared: Prepared) -> str:
     """What a run would make of a results file that is there."""
     if results is None:
         return "not there yet"
-    found = differences(results.fingerprint, prepared.fingerprint)
-    ours = [text for part, text in found if part in prepared.fingerprint]
+    found = differences(epochs.fingerprint_of(results), prepared.fingerprint)
+    passed_over = SIZES if prepared.checked.shrunk else ()
+    ours = [
+        text for part, text in found if part in prepared.fingerprint and part not in passed_over
+    ]
     if ours:
         return f"which holds the results of another job: {'; '.join(ours)}"
     return "to be continued" if results.unfinished() else "complete"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.errors import OutOfMemoryError
 from lossgrid.store.results import Results
 
 SHARE = 100
@@ -61,6 +62,9 @@ def again(
     """Values of points in float32, one after the other until a signal asks to stop.
 
     Returns: shape (at most n, columns); NaN where a point fails.
+
+    Raises:
+        OutOfMemoryError: if that is why.
     """
     values = np.empty((0, columns))
     for point in points[:, None]:
@@ -68,6 +72,8 @@ def again(
             break
         try:
             found = evaluate(point)
+        except OutOfMemoryError:
+            raise
         except Exception:  # a user's code may fail at any point
             found = np.full((1, columns), np.nan)
         values = np.concatenate([values, found])

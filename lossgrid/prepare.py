@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lossgrid import precision
 from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
-from lossgrid.errors import UserError, summary
+from lossgrid.errors import OutOfMemoryError, UserError, summary
 from lossgrid.evaluate import (
     AdaptiveEvaluator,
     Checked,
@@ -26,6 +26,7 @@ from lossgrid.evaluate import (
     dtype_of,
     fitted,
     needed,
+    smaller,
 )
 from lossgrid.evaluate.device import lanes, own_device
 from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
@@ -106,11 +107,14 @@ class Prepared:
         """Values of all columns at theta itself, and the seconds that this took.
 
         Raises:
+            OutOfMemoryError: memory does not suffice.
             UserError: the network can't be evaluated even there.
         """
         began = time.perf_counter()
         try:
             (values,) = self.whole.at([(0.0, 0.0)])
+        except OutOfMemoryError:
+            raise
         except Exception as error:
             raise UserError(
                 f"model, loss or metrics fail at theta itself: {summary(error)}; "
@@ -120,13 +124,30 @@ class Prepared:
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
-    def again(self, points: NDArray[np.int64], stopping: Callable[[], bool]) -> NDArray[np.float64]:
-        """Values of points in float32, until a signal asks to stop: shape (at most n, columns)."""
+    def again(
+        self, points: NDArray[np.int64], stopping: Callable[[], bool], smallest: bool
+    ) -> NDArray[np.float64]:
+        """Values of points in float32, until a signal asks to stop: shape (at most n, columns).
+
+        Args:
+            points: flat indices.
+            stopping: whether a signal has asked to.
+            smallest: whether no smaller plan can follow: NaN then stands for want of memory.
+
+        Raises:
+            OutOfMemoryError: a smaller plan may do.
+        """
+        width = len(self.evaluator.columns)
         if points.size == 0 or stopping():
-            return np.empty((0, len(self.evaluator.columns)))
+            return np.empty((0, width))
         exact = self.plan.exact
-        evaluator = self.loaded.evaluator(exact, self.checked.recorded[exact])
-        return precision.again(evaluator, points, len(evaluator.columns), stopping)
+        try:
+            evaluator = self.loaded.evaluator(exact, self.checked.recorded[exact])
+            return precision.again(evaluator, points, width, stopping)
+        except OutOfMemoryError:
+            if not smallest:
+                raise
+            return np.full((points.size, width), np.nan)
 
 
 def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
@@ -183,13 +204,54 @@ def choose(job: Job, loaded: Loaded, stored: Plan | None, room: int) -> Checked:
     evaluation = job.evaluation if stored is None else _pinned(job.evaluation, stored)
     problem, plane = loaded.problem, loaded.plane
     width = widths(problem)
-    plan = choose_plan(evaluation, problem, loaded.device, width)
+    hoped = choose_plan(evaluation, problem, loaded.device, width)
 
     def need(plan: Plan) -> int:
         return needed(plan, problem, plane, width, loaded.lanes)
 
-    plan = fitted(plan, need, room, evaluation.batch_size != "auto")
-    return check(plan, loaded.grid, replace(loaded, lanes=1).evaluator)
+    plan = fitted(hoped, need, room, job.evaluation.batch_size != "auto")
+    return _checked(job, loaded, plan, plan != hoped)
+
+
+def choose_smaller(job: Job, loaded: Loaded, plan: Plan, shortage: str) -> Checked:
+    """Choose again, on one rank for all, where memory has not sufficed for a plan.
+
+    Args:
+        job: what to compute.
+        loaded: of this rank.
+        plan: that can't be followed any more.
+        shortage: what was said of it.
+
+    Raises:
+        UserError: there is no smaller one.
+    """
+    less = smaller(plan)
+    reason = unshrinkable(job, plan)
+    if less is None or reason is not None:
+        raise UserError(
+            f"{reason}: {shortage}; start fewer ranks a node, or see what else takes memory there, "
+            "and run the same command again"
+        )
+    return _checked(job, loaded, less, True)
+
+
+def unshrinkable(job: Job, plan: Plan) -> str | None:
+    """Why no smaller plan can follow one; none if one can."""
+    batches = f"in batches of {plan.batch_size}"
+    if job.evaluation.batch_size != "auto":
+        return f"{batches}, as evaluation.batch_size says (auto makes them smaller)"
+    return f"{batches}, the smallest" if smaller(plan) is None else None
+
+
+def _checked(job: Job, loaded: Loaded, plan: Plan, shrunk: bool) -> Checked:
+    """Record and check the network by a plan, or by a smaller one if memory is too short."""
+    try:
+        found = check(plan, loaded.grid, replace(loaded, lanes=1).evaluator)
+    except OutOfMemoryError as error:
+        shortage = str(error)
+    else:
+        return replace(found, shrunk=shrunk)
+    return choose_smaller(job, loaded, plan, shortage)
 
 
 def equip(job: Job, loaded: Loaded, checked: Checked) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,14 +13,15 @@ from typing import TypeVar
 from lossgrid.agree import StoppedError, each, led
 from lossgrid.ending import UNFINISHED
 from lossgrid.engine import world as worlds
-from lossgrid.engine.coordinator import DesertedError
+from lossgrid.engine.coordinator import DesertedError, Ending
 from lossgrid.engine.run import work
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
-from lossgrid.errors import RunFailedError, UserError
+from lossgrid.errors import OutOfMemoryError, RunFailedError, UserError
+from lossgrid.evaluate import Checked, Plan
 from lossgrid.job import Job
 from lossgrid.lead import Lead, Order
-from lossgrid.prepare import Prepared, equip, free_memory, load
+from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
 from lossgrid.store.samples import SampleFile
 from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
 from lossgrid.streams import unfailing
@@ -87,12 +89,40 @@ def _take_part(
     )
     _, rooms = each(world, lambda: free_memory(loaded, world), lambda room: room)
     checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms)))
+    while True:
+        try:
+            return _follow(world, stopping, lead, job, loaded, checked)
+        except OutOfMemoryError as error:
+            shortage = str(error)
+        gc.collect()  # the evaluator, of which graphs hold themselves
+        checked = _choose_smaller(world, lead, loaded, checked.plan, shortage)
+
+
+def _follow(
+    world: World,
+    stopping: StopRequest,
+    lead: Lead | None,
+    job: Job,
+    loaded: Loaded,
+    checked: Checked,
+) -> int:
+    """The steps of a run by one plan.
+
+    Raises:
+        OutOfMemoryError: on all ranks, since any of them needs a smaller one to go on.
+    """
     prepared, _ = each(world, lambda: equip(job, loaded, checked), lambda _: None)
     order = led(world, lambda: _of(lead).decide(prepared))
     unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
     if prepared.plan.is_low:
-        unfinished = _compare(world, stopping, lead, prepared, unfinished)
+        unfinished = _compare(world, stopping, lead, prepared, order, unfinished)
     return led(world, lambda: _of(lead).conclude(unfinished))
+
+
+def _choose_smaller(
+    world: World, lead: Lead | None, loaded: Loaded, plan: Plan, shortage: str
+) -> Checked:
+    return led(world, lambda: _of(lead).choose_smaller(loaded, plan, shortage))
 
 
 def _compute(
@@ -107,27 +137,39 @@ def _compute(
     if order.parallel:  # a rank that failed to open the file would leave the others waiting
         each(world, lambda: check_writable(job.output), lambda _: None)
     writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
+    ending = Ending(False)
     with _closed_together(world, writer):
         led(world, lambda: _of(lead).begin_computing(prepared, _of(writer)))
         while led(world, lambda: _of(lead).computing.next_stage(_of(writer))):
             with _open_together(world, prepared.samples, order.owner):
                 if lead is None:
                     work(world, prepared.evaluator, writer, stopping)
-                unfinished = led(world, lambda: _of(lead).computing.compute(prepared.evaluator))
-            if unfinished:
-                return True
-    return False
+                ending = led(
+                    world,
+                    lambda: _of(lead).computing.compute(prepared.evaluator, order.no_smaller),
+                )
+            if ending.unfinished:
+                break
+    if ending.shortage is not None:  # what was computed is on the disk
+        raise OutOfMemoryError(ending.shortage)
+    return ending.unfinished
 
 
 def _compare(
-    world: World, stopping: StopRequest, lead: Lead | None, prepared: Prepared, unfinished: bool
+    world: World,
+    stopping: StopRequest,
+    lead: Lead | None,
+    prepared: Prepared,
+    order: Order,
+    unfinished: bool,
 ) -> bool:
     """Compute some points again in float32, shared by the ranks; whether any work is left."""
     points = led(world, lambda: _of(lead).to_compare(unfinished))
     if points.size == 0:
         return unfinished
     mine = points[world.rank :: world.size]
-    _, found = each(world, lambda: prepared.again(mine, stopping), lambda values: values)
+    smallest = order.no_smaller is not None
+    _, found = each(world, lambda: prepared.again(mine, stopping, smallest), lambda values: values)
     return led(world, lambda: _of(lead).compare(prepared, points, found))
 
 
@@ -136,7 +178,8 @@ def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWr
     if world.rank != 0 and not order.parallel:
         return None
     comm = world.comm if order.parallel else None
-    return PointWriter(job.output, prepared.evaluator.columns, job.runtime.sync_seconds, comm)
+    columns, seconds = prepared.evaluator.columns, job.runtime.sync_seconds
+    return PointWriter(job.output, columns, seconds, comm, order.epoch)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lossgrid import precision
+from lossgrid import epochs, precision
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED
 from lossgrid.progress import clock
 from lossgrid.store.lock import is_alive, read_holder
@@ -52,6 +52,7 @@ class Status:
         file: its path.
         points: of the grid; each is done, interpolated, failed or pending.
         errors: the first few failed points, each with where it is and its message.
+        epochs: how many points were computed by which plan, in words, if there are several.
         compared: how far values of low precision are from those of float32, in words.
         work: the run that is at work, if one is.
     """
@@ -63,6 +64,7 @@ class Status:
     failed: int
     pending: int
     errors: list[dict[str, str]]
+    epochs: str | None
     compared: str | None
     work: Work | None
 
@@ -88,6 +90,7 @@ class Status:
                 {"at": results.place(point), "message": message}
                 for point, message in list(results.errors().items())[:_MESSAGES]
             ],
+            epochs=epochs.told(results),
             compared=precision.told(results),
             work=_work(results, stored),
         )
@@ -104,7 +107,7 @@ class Status:
             f"{self.file}: {settled} of {self.points} points done{said} "
             f"({settled / self.points:.1%}), {self.failed} failed",
             self._pace(),
-            *filter(None, [self.compared]),
+            *filter(None, [self.epochs, self.compared]),
             *(f"  at {error['at']}: {error['message']}" for error in self.errors),
         ]
         if self.failed > len(self.errors):

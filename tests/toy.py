@@ -63,6 +63,37 @@ def tardy(outputs, targets):
     return outputs[:, 0]
 
 
+def hungry(outputs, targets):
+    """Out of memory for batches larger than `limit` says, on the rank that it names."""
+    import os
+    hungry.calls += 1
+    rank, calls, most = map(int, (HERE / "limit").read_text().split())
+    here = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
+    float(outputs[0, 0])  # so one point a pass
+    if rank in (here, -1) and hungry.calls > calls and len(outputs) > most:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return outputs.square().mean(dim=1)
+
+
+hungry.calls = 0
+
+
+def reserving(outputs, targets):
+    """Takes 50 MB of address space a sample; after 30 calls the process may have 1.5 GB more."""
+    import resource
+    reserving.calls += 1
+    float(outputs[0, 0])  # so one point a pass
+    if reserving.calls == 30:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (taken + 1_500_000_000, most))
+    torch.empty(len(outputs), 50_000_000, dtype=torch.uint8)
+    return outputs[:, 0]
+
+
+reserving.calls = 0
+
+
 def slow(outputs, targets):
     import time
     time.sleep(0.02)
