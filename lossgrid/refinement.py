@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.engine.pointset import Points
+from lossgrid.evaluate.estimate import OFFSET
 from lossgrid.lattice import lattice, stencils, strides
-
-OFFSET = 0.01
-"""Added to the value that an error is relative to, so that a value of 0 can be interpolated."""
 
 Values = NDArray[np.float64]
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lossgrid.evaluate.estimate import OFFSET
 from lossgrid.lattice import level_of, strides
-from lossgrid.refinement import OFFSET, Refinement
+from lossgrid.refinement import Refinement
 
 SHAPE = (25, 33)
 LEVELS = np.array([level_of(*SHAPE, point) for point in range(25 * 33)])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.evaluate.estimate import (
+    OFFSET,
     Estimate,
     Floats,
     Known,
@@ -23,9 +24,6 @@ from lossgrid.evaluate.memory import shortage_named
 from lossgrid.lattice import level_of, parents, strides
 from lossgrid.problem import Problem
 from lossgrid.space import Grid
-
-OFFSET = 0.01
-"""Added to the loss that a tolerance is relative to, so that a loss of 0 can be estimated."""
 
 SHARE = 0.7
 """Of the tolerance that a lattice leaves to the next coarser one."""

@@ -28,6 +28,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+OFFSET = 0.01
+"""Added to the value that an error is relative to, so that a value of 0 can be estimated."""
+
 FEWEST = 100
 """Samples before a variance is believed."""
 

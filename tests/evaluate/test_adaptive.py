@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lossgrid.evaluate.adaptive import OFFSET, sampled
-from lossgrid.evaluate.estimate import Known, exact, rungs
+from lossgrid.evaluate.adaptive import sampled
+from lossgrid.evaluate.estimate import OFFSET, Known, exact, rungs
 
 POPULATION = 2000
 STEPS = rungs(POPULATION, 50)
