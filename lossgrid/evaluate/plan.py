@@ -166,28 +166,38 @@ def choose_plan(
     kind = device.type
     width = width or widths(problem)
     samples = max(len(split) for split in problem.splits.values())
-    network: Literal["fused", "plain"] = "plain" if spec.network == "plain" else "fused"
-    alone = width.convolves or spec.precision == "bfloat16" or network == "plain"
-    alone |= spec.tolerance is not None
-    largest = (LARGEST if spec.tolerance is None else LARGEST_SAMPLED)[kind]
     room = ELEMENTS[kind] // width.widest  # samples of all points of a batch together
     if kind == "cpu" and width.convolves and spec.precision != "bfloat16":
         room //= 2
-    most = 1 if alone else LARGEST_PASS // (samples * width.widest)
-    least = SMALLEST if spec.batch_size == "auto" else min(spec.batch_size, samples)
-    points = _points(min(most, room // least))
-    if network == "fused" and spec.points_per_pass != "auto":
-        points = spec.points_per_pass
-    batch_size = _even(samples, min(max(room // points, SMALLEST), largest))
-    if spec.batch_size != "auto":
-        batch_size = spec.batch_size
+    points = _points_per_pass(spec, width, samples, room)
     return Plan(
-        kind, hardware(device), torch.__version__, spec.precision, batch_size, network, points
+        kind,
+        hardware(device),
+        torch.__version__,
+        spec.precision,
+        _batch_size(spec, kind, samples, room // points),
+        "plain" if spec.network == "plain" else "fused",
+        points,
     )
 
 
-def _points(most: int) -> int:
-    return next(points for points in POINTS if points <= max(most, 1))
+def _points_per_pass(spec: EvaluationSpec, width: Widths, samples: int, room: int) -> int:
+    if spec.network == "plain":
+        return 1
+    if spec.points_per_pass != "auto":
+        return spec.points_per_pass
+    if width.convolves or spec.precision == "bfloat16" or spec.tolerance is not None:
+        return 1
+    least = SMALLEST if spec.batch_size == "auto" else min(spec.batch_size, samples)
+    most = max(min(LARGEST_PASS // (samples * width.widest), room // least), 1)
+    return next(points for points in POINTS if points <= most)
+
+
+def _batch_size(spec: EvaluationSpec, kind: str, samples: int, room: int) -> int:
+    if spec.batch_size != "auto":
+        return spec.batch_size
+    largest = (LARGEST if spec.tolerance is None else LARGEST_SAMPLED)[kind]
+    return _even(samples, min(max(room, SMALLEST), largest))
 
 
 def _even(samples: int, largest: int) -> int:
