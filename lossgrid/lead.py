@@ -98,7 +98,7 @@ class Lead:
     ) -> tuple[Job, Plan | None]:
         """Read the job, lock its output, look at what is there already.
 
-        Returns: the job, and the plan that its results were begun with.
+        Returns: the job, and the last plan of its results.
 
         Raises:
             UserError: bad input, or another run is at work.
@@ -152,7 +152,7 @@ class Lead:
             shortage: what was said of it, and where.
 
         Raises:
-            UserError: there is no smaller one, or the results file has no room for it.
+            UserError: there is no smaller one.
         """
         checked = choose_smaller(self._job, loaded, plan, shortage)
         self._say(f"{shortage}; going on by a smaller plan: {checked.plan.sizes}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -251,6 +252,7 @@ def _checked(job: Job, loaded: Loaded, plan: Plan, shrunk: bool) -> Checked:
         shortage = str(error)
     else:
         return replace(found, shrunk=shrunk)
+    gc.collect()  # evaluators, whose graphs hold themselves
     return choose_smaller(job, loaded, plan, shortage)
 
 

@@ -94,7 +94,7 @@ def _take_part(
             return _follow(world, stopping, lead, job, loaded, checked)
         except OutOfMemoryError as error:
             shortage = str(error)
-        gc.collect()  # the evaluator, of which graphs hold themselves
+        gc.collect()  # evaluators, whose graphs hold themselves
         checked = _choose_smaller(world, lead, loaded, checked.plan, shortage)
 
 

@@ -97,10 +97,7 @@ def test_a_later_run_goes_on_by_the_last_plan(parallel_flavour: Flavour, tmp_pat
     before = results(tmp_path)
     whole = {name: before.values[name] for name in before.values}
     last = epochs_of(before) == 1
-    with h5py.File(before.path, "r+") as file:
-        status, own = file["lossgrid/status"][...], file["lossgrid/points/epoch"][...]
-        status[last], own[last] = PENDING, NO_EPOCH
-        file["lossgrid/status"][...], file["lossgrid/points/epoch"][...] = status, own
+    make_pending(before, last)
     (tmp_path / "limit").write_text(ENOUGH)
     assert run(job) == COMPLETE
     after = results(tmp_path)
@@ -207,6 +204,25 @@ def test_a_new_epoch_is_not_begun_for_another_model(
     with pytest.raises(UserError, match="another job: values at theta"):
         run(job, ["model.factory=toy2.py:model"])
     assert len(results(tmp_path).epochs) == 1
+
+
+def test_a_later_run_may_have_less_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = hungry_job(tmp_path, ENOUGH)
+    run(job)
+    make_pending(results(tmp_path), np.arange(225).reshape(15, 15) % 3 == 1)
+    monkeypatch.setattr("lossgrid.prepare.available", lambda device, sharers: 3000)
+    assert run(job) == COMPLETE
+    found = results(tmp_path)
+    assert found.count_epochs()[:2].tolist() == [150, 75]
+    monkeypatch.undo()
+    check_each_epoch(found, tmp_path)
+
+
+def make_pending(found: Results, which: np.ndarray[Any, Any]) -> None:
+    """As a kill could have left the file."""
+    with h5py.File(found.path, "r+") as file:
+        for name, value in {"status": PENDING, "points/epoch": NO_EPOCH}.items():
+            file[f"lossgrid/{name}"][...] = np.where(which, value, file[f"lossgrid/{name}"][...])
 
 
 def test_an_evaluator_may_need_a_smaller_batch(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Worker:
                 if self._stopped:
                     size = begin
                     break
-                short = (result.status[sent:begin] == PENDING).any()  # which rank 0 must know soon
+                short = result.errors and (result.status[sent:begin] == PENDING).any()
                 if short or time.monotonic() >= due:  # a kill loses what has not been stored
                     self._send(result.part(slice(sent, begin)))
                     sent, due = begin, time.monotonic() + TARGET_SECONDS
