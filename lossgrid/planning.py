@@ -71,7 +71,11 @@ def _chosen(
     """What is known of the plan before it is made, and why it will be what it is."""
     if results is not None:
         reason = results.attributes.get("tuning", "by rule")
-        return epochs.plans(results)[-1], f"as the results were begun ({reason})"
+        plans = epochs.plans(results)
+        begun = f"as the results were begun ({reason})"
+        return plans[-1], begun if len(
+            plans
+        ) == 1 else f"plan epoch {len(plans) - 1} of the results"
     if job.evaluation.tune:
         tuned = measure(job, loaded, ranks)
         return tuned.plan, tuned.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -17,22 +18,20 @@ from lossgrid import epochs, precision
 from lossgrid.ending import COMPLETE, SOME_FAILED
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.errors import OutOfMemoryError, UserError
-from lossgrid.prepare import Prepared
+from lossgrid.evaluate import GridEvaluator
+from lossgrid.prepare import Prepared, equip
 from lossgrid.run import run
 from lossgrid.status import Status
 from lossgrid.store.layout import NO_EPOCH
-from lossgrid.store.results import Results, read_results
+from lossgrid.store.results import Results
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun
+from tests.runs import plane, program, results
 from tests.toy import toy_job
 
 METRICS = ["loss", "toy.py:hungry"]
 ENOUGH = "-1 0 1000"
-GRID = {axis: {"min": -1, "max": 1, "points": 15} for axis in ("alpha", "beta")}
+GRID = plane(15, 15)
 RUN = ["-m", "lossgrid", "run"]
-
-
-def results(folder: Path) -> Results:
-    return read_results(folder / "out" / "toy.vtkhdf")
 
 
 def epochs_of(found: Results) -> np.ndarray[Any, Any]:
@@ -70,6 +69,22 @@ def test_one_rank_goes_on_with_half_the_batch(tmp_path: Path) -> None:
     said = Status.of(found.path).text()
     assert "2 plan epochs, since memory was short: " in said
     assert f"{counts[1]} points by fused network, batches of 20" in said
+
+
+def test_memory_of_one_plan_is_free_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = []
+
+    def counted(*args: Any) -> Prepared:
+        alive.append(sum(type(thing) is GridEvaluator for thing in gc.get_objects()))
+        return equip(*args)
+
+    monkeypatch.setattr("lossgrid.run.equip", counted)
+    gc.collect()
+    assert run(hungry_job(tmp_path, "-1 60 10")) == COMPLETE
+    assert len(alive) == 2
+    assert alive[1] <= alive[0]
 
 
 def test_a_file_with_one_plan_says_nothing_of_epochs(tmp_path: Path) -> None:
@@ -227,8 +242,8 @@ def make_pending(found: Results, which: np.ndarray[Any, Any]) -> None:
 
 def test_an_evaluator_may_need_a_smaller_batch(tmp_path: Path) -> None:
     job = hungry_job(tmp_path, ENOUGH)
-    script = tmp_path / "large.py"
-    script.write_text(
+    script = program(
+        tmp_path,
         "import os\n"
         "from lossgrid import run\n"
         "from lossgrid.errors import OutOfMemoryError\n"
@@ -237,9 +252,7 @@ def test_an_evaluator_may_need_a_smaller_batch(tmp_path: Path) -> None:
         "    if os.environ.get('PMI_RANK') == '1' and checked.plan.batch_size > 15:\n"
         "        raise OutOfMemoryError('out of memory')\n"
         "    return equip(job, loaded, checked)\n"
-        "run.equip = large\n"
-        "from lossgrid.cli import main\n"
-        "main()\n"
+        "run.equip = large\n",
     )
     done = mpirun(MPICH_WHEEL, 2, [script, "run", job], timeout=120)
     assert done.returncode == COMPLETE, done.stderr
@@ -271,17 +284,15 @@ def test_the_comparison_with_float32_may_need_a_smaller_batch(
 
 def test_a_kill_before_the_first_point_of_an_epoch(tmp_path: Path) -> None:
     job = hungry_job(tmp_path, "-1 60 20")
-    script = tmp_path / "killed.py"
-    script.write_text(
+    script = program(
+        tmp_path,
         "import os, signal\n"
         "from lossgrid import epochs\n"
         "begin = epochs.begin\n"
         "def killed(*args):\n"
         "    begin(*args)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "epochs.begin = killed\n"
-        "from lossgrid.cli import main\n"
-        "main()\n"
+        "epochs.begin = killed\n",
     )
     command = [sys.executable, str(script), "run", str(job)]
     assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
@@ -311,11 +322,7 @@ def test_points_to_a_tolerance_go_on(parallel_flavour: Flavour, tmp_path: Path) 
 
 
 def test_interpolated_points_belong_to_no_epoch(tmp_path: Path) -> None:
-    grid = {
-        "alpha": {"min": -1, "max": 1, "points": 33},
-        "beta": {"min": -1, "max": 1, "points": 25},
-        "refine": 0.05,
-    }
+    grid = plane(33, 25) | {"refine": 0.05}
     assert run(hungry_job(tmp_path, "-1 60 20", grid=grid)) == COMPLETE
     found = results(tmp_path)
     guessed = found.status == INTERPOLATED

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lossgrid.engine.coordinator import Ending
-from lossgrid.engine.messages import DONE, FAILED, PENDING
+from lossgrid.engine.messages import DONE, FAILED, PENDING, Result
 from lossgrid.errors import OutOfMemoryError
 from tests.engine.harness import Memory, Squares, ending_of
 
@@ -54,7 +54,7 @@ def test_workers_that_store_their_points_send_what_lacked_memory(chunk: int | No
     own = [Memory(POINTS) for _ in range(2)]
 
     class Nothing(Memory):
-        def write(self, results: list[object]) -> None:  # type: ignore[override]
+        def write(self, results: list[Result]) -> None:
             pass
 
     workers = [Hungry({250}, seconds=1e-4) for _ in range(2)]
