@@ -151,6 +151,35 @@ def export(files: tuple[Path, ...], output: Path | None, script: Path | None, **
 
 
 @commands.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@click.option("--column", help="Which loss, such as test_loss.")
+@click.option("--levels", callback=_numbers, default="0.1,1", show_default=True)
+@click.option(
+    "--epsilon",
+    type=click.FloatRange(0, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Half the side of the box of the sharpness.",
+)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0),
+    default=0.05,
+    show_default=True,
+    help="Minima shallower than this, relative to their value, don't count.",
+)
+@click.option("--csv", "form", flag_value="csv", help="A row a FILE.")
+@click.option("--json", "form", flag_value="json", help="An object a FILE.")
+def measure(files: tuple[Path, ...], column: str | None, form: str | None, **told: Any) -> int:
+    """Measure the surface in results FILEs: sharpness, basin, convexity, roughness, minima."""
+    from lossgrid.measure.measures import Options
+    from lossgrid.measure.report import report
+
+    click.echo(report(files, column, Options(**told), form or "text"))
+    return 0
+
+
+@commands.command()
 def doctor() -> int:
     """Show what lossgrid finds on this machine, and how to get what is missing."""
     from lossgrid.doctor import diagnose, report

@@ -16,11 +16,12 @@ from lossgrid.ending import COMPLETE
 from lossgrid.job import Job
 from lossgrid.run import run
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs/jobs.md").read_text()
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = (DOCS / "jobs.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def keys(section: type[BaseModel]) -> set[str]:
@@ -74,3 +75,9 @@ def test_a_direction_file_is_used(folder: Path) -> None:
     settings = ["grid.beta=null", "directions={kind: file, path: d.h5}", "model.kwargs={}"]
     shutil.move(folder / "trained.pt", folder / "other.pt")
     assert run(folder / "mine.yaml", [*settings, "model.checkpoint=null"]) == COMPLETE
+
+
+def test_minima_are_found_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python", (DOCS / "measures.md").read_text())
+    exec(code, {})
+    assert f"# {capsys.readouterr().out.strip()}" in code

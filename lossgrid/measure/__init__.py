@@ -1,0 +1,1 @@
+"""Numbers that say what a stored surface is like; definitions in docs/measures.md."""
