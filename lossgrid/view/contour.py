@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
-from lossgrid.lattice import lattice, strides
 from lossgrid.view import Landscape
 from lossgrid.view.saving import whole
 from lossgrid.view.scale import Scale, number, scale_for
 from lossgrid.view.snapshot import Snapshot, choose_column
+from lossgrid.view.thinning import drawn_lattice
 
 try:
     import matplotlib
@@ -33,7 +33,6 @@ _FORMATS = (".png", ".pdf", ".svg")
 _DPI = 200
 _COLOURS = "viridis"
 _MOST_DRAWN = 1000
-_FEWEST_DRAWN = 5
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.linewidth": 0.7,
@@ -94,7 +93,7 @@ def _draw(snapshot: Snapshot) -> Figure:
 
 
 def _draw_plane(figure: Figure, axes: Axes, snapshot: Snapshot, beta: NDArray[np.float64]) -> None:
-    rows, columns = _drawn_lattice(snapshot.status)
+    rows, columns = drawn_lattice(snapshot.status, _MOST_DRAWN)
     alpha = snapshot.alpha
     values = np.ma.masked_invalid(snapshot.values[np.ix_(rows, columns)])
     scale = scale_for(snapshot.values, fraction=snapshot.is_fraction)
@@ -180,26 +179,6 @@ def _draw_curves(axes: Axes, snapshot: Snapshot) -> None:
 
 def _mark(axes: Axes, x: float, y: float) -> None:
     axes.plot(x, y, "*", ms=10, mfc="white", mec="black", mew=0.7, clip_on=False, zorder=5)
-
-
-def _drawn_lattice(status: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns to draw: the finest lattice without pending points, at most 1000 an axis.
-
-    A run computes lattice by lattice, coarse to fine, so that an unfinished one has a whole, if
-    coarser, picture. Where no lattice of five points an axis is complete, all points are drawn,
-    with the pending ones blank.
-    """
-    ny, nx = status.shape
-    thin = 1
-    while max(ny, nx) > thin * _MOST_DRAWN:
-        thin *= 2
-    for stride in sorted({thin, *strides(ny, nx)}):
-        rows, columns = lattice(ny, stride), lattice(nx, stride)
-        if stride > 1 and min(rows.size, columns.size) < _FEWEST_DRAWN:
-            break
-        if stride >= thin and (status[np.ix_(rows, columns)] != PENDING).all():
-            return rows, columns
-    return lattice(ny, thin), lattice(nx, thin)
 
 
 def _best_label(snapshot: Snapshot) -> str:
