@@ -108,26 +108,40 @@ def plot(file: Path, output: Path | None, column: str | None) -> int:
 
 
 def _numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
-    """Numbers separated by commas."""
+    """Numbers separated by commas, or none."""
+    if text == "none":
+        return ()
     try:
         return None if text is None else tuple(float(number) for number in text.split(","))
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,1,10") from None
 
 
+LOOK = (
+    click.option("--column", help="What the height shows, such as test_loss."),
+    click.option("--log/--linear", "logarithmic", default=None, help="By default as in figures."),
+    click.option("--clamp", type=float, help="The largest value shown; what is above lies at it."),
+    click.option(
+        "--scale",
+        "stretch",
+        type=click.FloatRange(0),
+        help="Height of one unit of value, or of a decade; by default it is half as high as wide.",
+    ),
+    click.option("--contours", "levels", callback=_numbers, help="Levels: 0.1,1,10, or none."),
+)
+
+
+def look_options(command: Any) -> Any:
+    """The options that say how a surface looks."""
+    for option in reversed(LOOK):
+        command = option(command)
+    return command
+
+
 @commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--output", "-o", type=PATH, help="By default a .vts file beside FILE.")
-@click.option("--column", help="What the height shows, such as test_loss.")
-@click.option("--log/--linear", "logarithmic", default=None, help="By default as in figures.")
-@click.option("--clamp", type=float, help="The largest value shown; what is above lies at it.")
-@click.option(
-    "--scale",
-    "stretch",
-    type=click.FloatRange(0),
-    help="Height of one unit of value, or of one decade; by default it is half as high as wide.",
-)
-@click.option("--contours", "levels", callback=_numbers, help="Levels: 0.1,1,10.")
+@look_options
 @click.option("--paraview", "script", type=PATH, help="Also write a ParaView script that draws it.")
 def export(files: tuple[Path, ...], output: Path | None, script: Path | None, **look: Any) -> int:
     """Write a results FILE for other programs, chosen by the suffix of --output.
@@ -176,6 +190,49 @@ def measure(files: tuple[Path, ...], column: str | None, form: str | None, **tol
     from lossgrid.measure.report import report
 
     click.echo(report(files, column, Options(**told), form or "text"))
+    return 0
+
+
+@commands.command()
+@FILE
+@click.option("--output", "-o", type=PATH, help="PNG file; by default FILE's name with -3d.")
+@look_options
+@click.option(
+    "--camera",
+    default="iso",
+    show_default=True,
+    help="iso, top, front, side, low, or azimuth,elevation in degrees.",
+)
+@click.option("--size", help="Pixels; by default 2400x1800, a turntable 960x720.")
+@click.option("--background", default="#0e1116", show_default=True, help="Or a name: white.")
+@click.option("--transparent", is_flag=True, help="No background.")
+@click.option("--colours", default="viridis", show_default=True, help="matplotlib's name of them.")
+@click.option("--bar", is_flag=True, help="Add a colour bar.")
+@click.option("--as-computed", is_flag=True, help="No smooth surface between the points.")
+@click.option("--turntable", type=PATH, help="Film the surface turning: an MP4 or GIF file.")
+@click.option("--frames", type=click.IntRange(2), default=120, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.1), default=6, show_default=True)
+def render(file: Path, output: Path | None, turntable: Path | None, **options: Any) -> int:
+    """Draw the surface in a results FILE in 3-D; needs neither display nor GPU.
+
+    With --turntable a film of it, and the picture only if there is an --output.
+    """
+    from lossgrid.store.results import read_results
+    from lossgrid.view.relief import Look
+    from lossgrid.view.render import Turn, render, render_turntable
+    from lossgrid.view.scene import Shot, parse_size
+
+    results = read_results(file)
+    look = Look(**{name: options.pop(name) for name in Look.__dataclass_fields__})
+    turn = Turn(options.pop("frames"), options.pop("seconds"))
+    size = parse_size(options.pop("size") or ("960x720" if turntable else "2400x1800"))
+    background = options.pop("background")
+    shot = Shot(size=size, background=None if options.pop("transparent") else background, **options)
+    if turntable:
+        click.echo(render_turntable(results, turntable, look, shot, turn))
+    if output or not turntable:
+        beside = file.with_name(f"{file.stem}-3d.png")
+        click.echo(render(results, output or beside, look, shot))
     return 0
 
 

@@ -74,16 +74,22 @@ def surface(snapshot: Snapshot, relief: Relief) -> vtkStructuredGrid:
     return grid
 
 
+def mesh(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
+    """The warped surface of a plane as squares, those left out of which a corner has no value."""
+    heights = relief.heights(snapshot.values)
+    squares = vtkPolyData()
+    squares.SetPoints(_points(snapshot, heights))
+    squares.SetPolys(_squares(~np.isnan(heights)))
+    return squares
+
+
 def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     """The relief's contour lines on its surface, joined, each point with its level.
 
     Squares with a corner that has no value have none.
     """
-    rise = relief.rise(snapshot.values)
-    squares = vtkPolyData()
-    squares.SetPoints(_points(snapshot, relief.stretch * rise))
-    squares.SetPolys(_squares(~np.isnan(rise)))
-    squares.GetPointData().SetScalars(_array("rise", rise.ravel()))
+    squares = mesh(snapshot, relief)
+    squares.GetPointData().SetScalars(_array("rise", relief.rise(snapshot.values).ravel()))
     filtered = vtkContourFilter()
     filtered.SetInputData(squares)
     rises = relief.rise(np.array(relief.levels))
@@ -92,7 +98,7 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     joined = vtkStripper()
     joined.SetInputConnection(filtered.GetOutputPort())
     joined.JoinContiguousSegmentsOn()
-    joined.SetMaximumLength(rise.size)
+    joined.SetMaximumLength(snapshot.values.size)
     joined.Update()
     found = joined.GetOutput()
     lines = vtkPolyData()
