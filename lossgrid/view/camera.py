@@ -14,7 +14,7 @@ VIEW_ANGLE = 25.0
 """Degrees from the bottom of the picture to its top."""
 
 PRESETS = {
-    "iso": (-30.0, 35.0),
+    "iso": (-30.0, 40.0),
     "top": (0.0, 90.0),
     "front": (0.0, 20.0),
     "side": (90.0, 20.0),

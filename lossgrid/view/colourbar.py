@@ -33,7 +33,7 @@ def colour_bar(
     points = max(_LEAST_POINTS, 72 / _DPI * size[0] * _TEXT_OF_WIDTH)
     inches = [(pixels + 0.5) / _DPI for pixels in size]  # it is cut down to whole pixels
     figure = Figure(figsize=(inches[0], inches[1]), dpi=_DPI)
-    axes = figure.add_axes((0.05, 0.25, 0.14, 0.5))
+    axes = figure.add_axes((0.03, 0.25, 0.14, 0.5))
     norm = (LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high)
     bar = figure.colorbar(ScalarMappable(norm, colours), cax=axes)
     bar.outline.set_visible(False)
@@ -41,7 +41,7 @@ def colour_bar(
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axes.tick_params(colors=colour, labelsize=points, width=points / 12, length=points / 3)
-    axes.set_title(label, color=colour, fontsize=points, loc="left", pad=points, parse_math=False)
+    bar.set_label(label, color=colour, fontsize=points, parse_math=False)
     file = io.BytesIO()
     figure.savefig(file, format="png", transparent=True)
     return Image.open(file).convert("RGBA")

@@ -12,15 +12,16 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from vtkmodules import vtkRenderingOpenGL2  # noqa: F401 (without it there is nothing to draw with)
 from vtkmodules.util import numpy_support
 from vtkmodules.vtkCommonCore import VTK_UNSIGNED_CHAR
-from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+from vtkmodules.vtkFiltersCore import vtkPolyDataNormals, vtkTubeFilter
 from vtkmodules.vtkRenderingCore import (
     vtkActor,
     vtkLightKit,
-    vtkMapper,
     vtkPolyDataMapper,
     vtkRenderer,
     vtkRenderWindow,
@@ -33,8 +34,8 @@ from lossgrid.view.scene import Scene
 from lossgrid.view.studio import READY
 
 _SUBPIXELS = 2  # along each side of a pixel
-_LINE_OF_HEIGHT = 1 / 700
-_LINE_OPACITY = 0.5
+_LINE_OF_HEIGHT = 1 / 750
+_SIDES = 6
 
 
 def main() -> None:
@@ -85,15 +86,8 @@ def _surface(scene: Scene) -> vtkActor:
     normals.ConsistencyOff()
     normals.Update()
     mesh = normals.GetOutput()
-    colours = numpy_support.numpy_to_vtk(  # type: ignore[no-untyped-call]
-        scene.colours.reshape(-1, 3), deep=True, array_type=VTK_UNSIGNED_CHAR
-    )
-    mesh.GetPointData().SetScalars(colours)
-    mapper = vtkPolyDataMapper()
-    mapper.SetInputData(mesh)
-    mapper.SetColorModeToDirectScalars()
-    actor = vtkActor()
-    actor.SetMapper(mapper)
+    _colour(mesh, scene.colours.reshape(-1, 3))
+    actor = _shown(mesh)
     look = actor.GetProperty()
     look.SetInterpolationToPhong()
     look.SetAmbient(0.15)
@@ -104,19 +98,41 @@ def _surface(scene: Scene) -> vtkActor:
 
 
 def _lines(scene: Scene) -> vtkActor:
-    """Contour lines, drawn a little before the surface on which they lie."""
+    """Contour lines as thin tubes, which lie half in the surface from wherever they are seen."""
+    tubes = vtkTubeFilter()
+    tubes.SetInputData(vtkfiles.contours(scene.surface, scene.relief))
+    tubes.SetNumberOfSides(_SIDES)
+    camera = scene.cameras[0]
+    half_height = float(np.linalg.norm(camera.place - camera.focus)) * np.tan(
+        np.radians(VIEW_ANGLE / 2)
+    )
+    tubes.SetRadius(half_height * _LINE_OF_HEIGHT)
+    tubes.Update()
+    mesh = tubes.GetOutput()
+    level = numpy_support.vtk_to_numpy(  # type: ignore[no-untyped-call]
+        mesh.GetPointData().GetArray(scene.surface.column)
+    )
+    _colour(mesh, scene.line_colours[np.searchsorted(scene.relief.levels, level)])
+    actor = _shown(mesh)
+    actor.GetProperty().LightingOff()
+    return actor
+
+
+def _colour(mesh: vtkPolyData, colours: NDArray[np.uint8]) -> None:
+    """Give each point its red, green and blue, shape (n, 3)."""
+    mesh.GetPointData().SetScalars(
+        numpy_support.numpy_to_vtk(  # type: ignore[no-untyped-call]
+            colours, deep=True, array_type=VTK_UNSIGNED_CHAR
+        )
+    )
+
+
+def _shown(mesh: vtkPolyData) -> vtkActor:
     mapper = vtkPolyDataMapper()
-    mapper.SetInputData(vtkfiles.contours(scene.surface, scene.relief))
-    mapper.ScalarVisibilityOff()
-    vtkMapper.SetResolveCoincidentTopologyToPolygonOffset()
-    mapper.SetRelativeCoincidentTopologyLineOffsetParameters(-4.0, -4.0)
+    mapper.SetInputData(mesh)
+    mapper.SetColorModeToDirectScalars()
     actor = vtkActor()
     actor.SetMapper(mapper)
-    look = actor.GetProperty()
-    look.LightingOff()
-    look.SetColor(1.0, 1.0, 1.0)
-    look.SetOpacity(_LINE_OPACITY)
-    look.SetLineWidth(max(1.0, _SUBPIXELS * scene.size[1] * _LINE_OF_HEIGHT))
     return actor
 
 

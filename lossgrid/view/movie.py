@@ -41,7 +41,9 @@ def check_movie(output: Path, size: tuple[int, int]) -> None:
             ) from missing
 
 
-def write_movie(pictures: Iterable[Image.Image], output: Path, rate: Fraction) -> None:
+def write_movie(
+    pictures: Iterable[Image.Image], output: Path, size: tuple[int, int], rate: Fraction
+) -> None:
     """Write opaque pictures of one size, `rate` a second, by the suffix: .mp4, or .gif, endless.
 
     Raises:
@@ -49,34 +51,35 @@ def write_movie(pictures: Iterable[Image.Image], output: Path, rate: Fraction) -
     """
     with whole(output) as partial:
         encode = _ENCODERS[output.suffix.lower()]
-        partial.write_bytes(encode((picture.convert("RGB") for picture in pictures), rate))
+        opaque = (picture.convert("RGB") for picture in pictures)
+        partial.write_bytes(encode(opaque, size, rate))
 
 
-def _gif(pictures: Iterable[Image.Image], rate: Fraction) -> bytes:
+def _gif(pictures: Iterable[Image.Image], size: tuple[int, int], rate: Fraction) -> bytes:
     """All with the colours that suit the first, so that colours don't flicker."""
     frames: list[Image.Image] = []
     for picture in pictures:
         palette = frames[0] if frames else picture.quantize(256)
         frames.append(picture.quantize(palette=palette))
-    file = io.BytesIO()
-    # A GIF counts in hundredths of a second, which add up to the whole time.
+    # A GIF counts in hundredths of a second; these add up to the whole time.
     ends = [10 * round(100 * end / rate) for end in range(len(frames) + 1)]
     durations = [end - start for start, end in pairwise(ends)]
+    file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     return file.getvalue()
 
 
-def _mp4(pictures: Iterable[Image.Image], rate: Fraction) -> bytes:
+def _mp4(pictures: Iterable[Image.Image], size: tuple[int, int], rate: Fraction) -> bytes:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": _QUALITY})
+        stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace = Colorspace.ITU709
         for picture in pictures:
-            stream.width, stream.height = picture.size
             frame = av.VideoFrame.from_ndarray(np.asarray(picture)).reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
             )
@@ -85,7 +88,7 @@ def _mp4(pictures: Iterable[Image.Image], rate: Fraction) -> bytes:
     return file.getvalue()
 
 
-_ENCODERS: dict[str, Callable[[Iterable[Image.Image], Fraction], bytes]] = {
+_ENCODERS: dict[str, Callable[[Iterable[Image.Image], tuple[int, int], Fraction], bytes]] = {
     ".mp4": _mp4,
     ".gif": _gif,
 }

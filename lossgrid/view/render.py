@@ -61,7 +61,7 @@ def render_turntable(results: Landscape, output: Path, look: Look, shot: Shot, t
         raise UserError(f"{output}: a movie can't be transparent; choose a --background")
     sitting = _Sitting.of(results, look, shot)
     taken = sitting.pictures(sitting.scene.turning(shot, turn.frames))
-    write_movie(taken, output, Fraction(turn.frames) / Fraction(turn.seconds))
+    write_movie(taken, output, shot.size, Fraction(turn.frames) / Fraction(turn.seconds))
     return sitting.told(output, f"turntable, {turn.frames} frames in {turn.seconds:g} s,")
 
 

@@ -14,7 +14,10 @@ _DECADES_AROUND_MEDIAN = 8
 _FILLED_LEVELS = 96
 _MOST_LINES = 14
 _CONSTANT = 1e-9
-_TINY, _HUGE = 1e-300, 1e300
+_TINY = 1e-300
+
+HUGE = 1e300
+"""What is above is shown as this."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def scale_for(
     Raises:
         UserError: a logarithmic scale is asked for, and no value is positive.
     """
-    finite = np.clip(values[np.isfinite(values)], -_HUGE, _HUGE)
+    finite = np.clip(values[np.isfinite(values)], -HUGE, HUGE)
     low, high = float(finite.min()), float(finite.max())
     positive = finite[finite > _TINY]
     if logarithmic is None:

@@ -15,7 +15,7 @@ from lossgrid.view import Landscape
 from lossgrid.view.camera import Camera, cameras, direction
 from lossgrid.view.light import openness
 from lossgrid.view.relief import Look, Relief
-from lossgrid.view.scale import Scale
+from lossgrid.view.scale import HUGE, Scale
 from lossgrid.view.smooth import smooth
 from lossgrid.view.snapshot import Snapshot, choose_column
 from lossgrid.view.thinning import drawn_lattice
@@ -28,7 +28,7 @@ except ImportError as missing:
 
 _LEAST_SIZE, _MOST_SIZE = 16, 8192
 _MOST_POINTS = 1000
-_PIXELS_A_POINT = 4
+_MOST_SMOOTH = 600
 _SQUARE_UP_TO = 3.0
 _GAMMA = 2.2
 
@@ -86,9 +86,10 @@ class Scene:
     """What the drawing process needs to know.
 
     Attributes:
-        surface: the plane to draw; heights in place of values, both axes around 0.
-        relief: its heights as they are, contour lines at those of the levels.
+        surface: the plane to draw, what the relief calls rise in place of values, axes around 0.
+        relief: of such a surface.
         colours: red, green and blue of each point, uint8, shape (ny, nx, 3).
+        line_colours: red, green and blue of each contour line, uint8, shape (levels, 3).
         background: red, green and blue from 0 to 255; None is transparent.
         cameras: a picture is drawn from each.
         size: width and height of the pictures in pixels.
@@ -98,6 +99,7 @@ class Scene:
     surface: Snapshot
     relief: Relief
     colours: NDArray[np.uint8]
+    line_colours: NDArray[np.uint8]
     background: tuple[int, int, int] | None
     cameras: tuple[Camera, ...]
     size: tuple[int, int]
@@ -108,7 +110,7 @@ class Scene:
         azimuth, elevation = direction(shot.camera)
         turn = [(azimuth + 360 * step / frames, elevation) for step in range(frames)]
         width, height = self.size
-        placed = cameras(_points(self.surface), turn, width / height)
+        placed = cameras(_points(self.surface, self.relief), turn, width / height)
         return replace(self, cameras=tuple(placed), multisamples=0)
 
 
@@ -153,30 +155,43 @@ def compose(snapshot: Snapshot, relief: Relief, shot: Shot, size: tuple[int, int
         UserError: there is no such colour, colour map or camera.
     """
     background, colour_map, view = shot.background_rgb(), shot.colour_map(), direction(shot.camera)
+    surface, drawn = _in_a_box(snapshot, relief, 0 if shot.as_computed else max(size) // 2)
+    assert surface.beta is not None
+    light = openness(surface.alpha, surface.beta, drawn.heights(surface.values))
+    top = drawn.shown.high or 1.0
+    colours = _lit(colour_map(np.nan_to_num(surface.values) / top)[..., :3], light)
+    lines = (1 + colour_map(np.array(drawn.levels) / top)[..., :3]) / 2
+    width, height = size
+    placed = cameras(_points(surface, drawn), [view], width / height)
+    return Scene(surface, drawn, colours, _bytes(lines), background, tuple(placed), size)
+
+
+def _in_a_box(snapshot: Snapshot, relief: Relief, points: int) -> tuple[Snapshot, Relief]:
+    """The plane with rise in place of values and so many points an axis, and its relief."""
     rows, columns = drawn_lattice(snapshot.status, _MOST_POINTS)
     assert snapshot.beta is not None
     alpha, beta = snapshot.alpha[columns], snapshot.beta[rows]
-    rise = relief.rise(snapshot.values[np.ix_(rows, columns)])
-    if not shot.as_computed:
-        alpha, beta, rise = smooth(alpha, beta, rise, max(size) // _PIXELS_A_POINT)
+    rise = _unclamped(relief, snapshot).rise(snapshot.values[np.ix_(rows, columns)])
+    alpha, beta, rise = smooth(alpha, beta, rise, min(points, _MOST_SMOOTH))
+    top = float(relief.rise(np.array(relief.shown.high)))
+    rise = np.minimum(rise, top)
     alpha, beta = _box(alpha, beta)
-    heights = relief.stretch / snapshot.width * rise
-    levels = relief.stretch / snapshot.width * relief.rise(np.array(relief.levels))
-    top = float(np.nanmax(heights))
-    drawn = Relief(Scale(0.0, top, logarithmic=False), 1.0, tuple(levels.tolist()))
-    surface = Snapshot(
-        snapshot.name,
-        alpha,
-        beta,
-        np.ones(rise.shape, np.uint8),
-        {snapshot.column: heights},
-        snapshot.column,
+    surface = replace(
+        snapshot,
+        alpha=alpha,
+        beta=beta,
+        status=np.ones(rise.shape, np.uint8),
+        curves={snapshot.column: rise},
     )
-    share = np.nan_to_num(rise) / (float(relief.rise(np.array(relief.shown.high))) or 1.0)
-    colours = _lit(colour_map(share)[..., :3], openness(alpha, beta, heights))
-    width, height = size
-    placed = cameras(_points(surface), [view], width / height)
-    return Scene(surface, drawn, colours, background, tuple(placed), size)
+    levels = tuple(relief.rise(np.array(relief.levels)).tolist())
+    return surface, Relief(Scale(0.0, top, False), relief.stretch / snapshot.width, levels)
+
+
+def _unclamped(relief: Relief, snapshot: Snapshot) -> Relief:
+    """The same up to the highest value, so that a plateau has a smooth rim when it is cut off."""
+    finite = snapshot.values[np.isfinite(snapshot.values)]
+    high = max(relief.shown.high, min(float(finite.max()), HUGE))
+    return replace(relief, shown=replace(relief.shown, high=high))
 
 
 def _box(
@@ -193,16 +208,20 @@ def _box(
     return alpha, beta
 
 
-def _points(surface: Snapshot) -> NDArray[np.float64]:
+def _points(surface: Snapshot, relief: Relief) -> NDArray[np.float64]:
     """Those that have a height, shape (n, 3)."""
     assert surface.beta is not None
     x, y = np.meshgrid(surface.alpha, surface.beta)
-    points = np.stack([x, y, surface.values], axis=-1)
-    found: NDArray[np.float64] = points[~np.isnan(surface.values)]
+    heights = relief.heights(surface.values)
+    points = np.stack([x, y, heights], axis=-1)
+    found: NDArray[np.float64] = points[~np.isnan(heights)]
     return found
 
 
 def _lit(colours: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Colours of a display, from 0 to 1, dimmed as a lamp would: before its gamma."""
-    dimmed = (colours**_GAMMA * light[..., None]) ** (1 / _GAMMA)
-    return np.round(255 * dimmed).astype(np.uint8)
+    return _bytes((colours**_GAMMA * light[..., None]) ** (1 / _GAMMA))
+
+
+def _bytes(colours: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.round(255 * colours).astype(np.uint8)
