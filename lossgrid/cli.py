@@ -220,7 +220,7 @@ def render(file: Path, output: Path | None, turntable: Path | None, **options: A
     from lossgrid.store.results import read_results
     from lossgrid.view.relief import Look
     from lossgrid.view.render import Turn, render, render_turntable
-    from lossgrid.view.scene import Shot, parse_size
+    from lossgrid.view.shot import Shot, parse_size
 
     results = read_results(file)
     look = Look(**{name: options.pop(name) for name in Look.__dataclass_fields__})

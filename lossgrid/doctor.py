@@ -95,7 +95,7 @@ def diagnose() -> list[Finding]:
         _mpirun(mpi),
         _h5py(_probe(_H5PY_PROBE)),
         _package("matplotlib", "figures: pip install 'lossgrid[view]'"),
-        _package("vtk", "surfaces for ParaView: pip install 'lossgrid[vtk]'"),
+        _package("vtk", "3-D pictures and ParaView's files: pip install 'lossgrid[vtk]'"),
         _program("ParaView", "paraview", "the results file opens in ParaView 5.13 or newer"),
         _program("SLURM", "sbatch", "cluster jobs are submitted from a machine that has SLURM"),
         _cores(),

@@ -11,11 +11,14 @@ from PIL import Image
 
 from lossgrid.errors import UserError
 from lossgrid.view import Landscape
+from lossgrid.view.camera import direction
 from lossgrid.view.colourbar import colour_bar
+from lossgrid.view.compose import compose, photographed
 from lossgrid.view.movie import check_movie, write_movie
 from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
-from lossgrid.view.scene import Scene, Shot, compose, photographed
+from lossgrid.view.scene import Scene
+from lossgrid.view.shot import Shot
 from lossgrid.view.snapshot import Snapshot
 from lossgrid.view.studio import pictures
 
@@ -60,7 +63,7 @@ def render_turntable(results: Landscape, output: Path, look: Look, shot: Shot, t
     if shot.background is None:
         raise UserError(f"{output}: a movie can't be transparent; choose a --background")
     sitting = _Sitting.of(results, look, shot)
-    taken = sitting.pictures(sitting.scene.turning(shot, turn.frames))
+    taken = sitting.pictures(sitting.scene.turning(*direction(shot.camera), turn.frames))
     write_movie(taken, output, shot.size, Fraction(turn.frames) / Fraction(turn.seconds))
     return sitting.told(output, f"turntable, {turn.frames} frames in {turn.seconds:g} s,")
 
