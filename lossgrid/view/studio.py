@@ -26,7 +26,7 @@ except ImportError as missing:
 
 READY = b"ready"
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 _PICTURE_SECONDS = 300.0
 _NO_OPENGL = (
     "no OpenGL is found that draws off-screen; install Mesa's: "
