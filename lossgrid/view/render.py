@@ -22,7 +22,8 @@ from lossgrid.view.shot import Shot
 from lossgrid.view.snapshot import Snapshot
 from lossgrid.view.studio import pictures
 
-_BAR_SHARE = 0.16
+_BAR_SHARE, _LEAST_BAR = 0.16, 60
+_SHARES_OF_A_SECOND = 1000
 _BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
 
 
@@ -63,8 +64,9 @@ def render_turntable(results: Landscape, output: Path, look: Look, shot: Shot, t
     if shot.background is None:
         raise UserError(f"{output}: a movie can't be transparent; choose a --background")
     sitting = _Sitting.of(results, look, shot)
+    rate = Fraction(turn.frames) / Fraction(turn.seconds).limit_denominator(_SHARES_OF_A_SECOND)
     taken = sitting.pictures(sitting.scene.turning(*direction(shot.camera), turn.frames))
-    write_movie(taken, output, shot.size, Fraction(turn.frames) / Fraction(turn.seconds))
+    write_movie(taken, output, shot.size, rate)
     return sitting.told(output, f"turntable, {turn.frames} frames in {turn.seconds:g} s,")
 
 
@@ -84,7 +86,9 @@ class _Sitting:
         bar = None
         width, height = shot.size
         if shot.bar and not relief.shown.constant:
-            size = (round(_BAR_SHARE * min(shot.size)), height)
+            size = (max(_LEAST_BAR, round(_BAR_SHARE * min(shot.size))), height)
+            if width < 2 * size[0]:
+                raise UserError(f"--bar: takes {size[0]} of {width} pixels; choose a wider --size")
             label, text = snapshot.column.replace("_", " "), _text_on(shot.background_rgb())
             bar = colour_bar(relief.shown, shot.colour_map(), label, size, text)
             width -= bar.width

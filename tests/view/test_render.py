@@ -200,15 +200,15 @@ def test_a_bar_stands_beside_the_picture(tmp_path: Path) -> None:
     size = (400, 300)
     dark = replace(CLEAR, size=size, background="black")
     beside = picture(plane(), tmp_path, replace(dark, bar=True))
-    alone = picture(plane(), tmp_path, replace(dark, size=(352, 300)))
-    np.testing.assert_array_equal(beside[:, :352], alone)
-    bar = beside[:, 352:, :3].astype(int)
+    alone = picture(plane(), tmp_path, replace(dark, size=(340, 300)))
+    np.testing.assert_array_equal(beside[:, :340], alone)
+    bar = beside[:, 340:, :3].astype(int)
     for end in ((68, 1, 84), (253, 231, 37)):  # of viridis
         assert (np.abs(bar - end).max(axis=-1) < 8).any()
     assert ((bar > 240).all(axis=-1)).sum() > 20  # white text
     clear = picture(plane(), tmp_path, replace(dark, bar=True, background=None))
     assert clear[0, -1, 3] == 0
-    assert (clear[:, 352:, 3] > 0).any()
+    assert (clear[:, 340:, 3] > 0).any()
 
 
 def test_other_colours(tmp_path: Path) -> None:
@@ -222,11 +222,11 @@ def test_other_colours(tmp_path: Path) -> None:
 def test_a_turntable_turns_once_around(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"a{suffix}"
     shot = replace(CLEAR, background="black", camera="0,30")
-    told = render_turntable(plane(), output, NO_LINES, shot, Turn(frames=4, seconds=2.0))
-    assert "turntable, 4 frames in 2 s, of 160 x 120 pixels" in told
+    told = render_turntable(plane(), output, NO_LINES, shot, Turn(frames=4, seconds=1.7))
+    assert "turntable, 4 frames in 1.7 s, of 160 x 120 pixels" in told
     frames, seconds = read_back(output)
     assert [frame.shape for frame in frames] == [(120, 160, 3)] * 4
-    assert seconds == pytest.approx(2.0)
+    assert seconds == pytest.approx(1.7, abs=1e-3)
     middles = []
     for frame in frames:
         surface = frame.sum(axis=-1) > 60
@@ -250,6 +250,7 @@ def test_wrong_wishes_are_told(tmp_path: Path) -> None:
         (empty, "a.png", Look(), CLEAR, "nothing to draw, test_loss has no finite value"),
         (plane(), "a.png", Look(column="tset_loss"), CLEAR, "did you mean 'test_loss'"),
         (plane(), "a.png", Look(clamp=-1.0), CLEAR, "all values are above"),
+        (plane(), "a.png", Look(), replace(CLEAR, size=(99, 99), bar=True), "takes 60 of 99"),
         (plane(), "a.png", Look(), replace(CLEAR, camera="up"), "--camera up: is neither"),
         (plane(), "a.png", Look(), replace(CLEAR, background="bleu"), "--background bleu: is no"),
         (plane(), "a.png", Look(), replace(CLEAR, colours="viridas"), "did you mean 'viridis'"),
@@ -285,7 +286,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(file: Path, *options: object, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lossgrid", "render", file, "--size", "64x48", *map(str, options)],
+        [sys.executable, "-m", "lossgrid", "render", file, "--size", "128x96", *map(str, options)],
         env=os.environ | variables,
         capture_output=True,
         text=True,
@@ -298,10 +299,10 @@ def test_the_command(toy: Path) -> None:
     done = command(toy, "--camera", "-20,30", "--transparent", "--bar", "--contours", "none")
     assert done.returncode == 0, done.stderr
     output = toy.with_name("toy-3d.png")
-    assert f"{output}: picture of 64 x 48 pixels, height " in done.stdout
+    assert f"{output}: picture of 128 x 96 pixels, height " in done.stdout
     assert done.stderr == ""
     with Image.open(output) as image:
-        assert image.size == (64, 48)
+        assert image.size == (128, 96)
     output.unlink()
     film = toy.with_name("film.gif")
     done = command(toy, "--turntable", film, "--frames", 3, "--seconds", 1)
