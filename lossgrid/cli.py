@@ -108,13 +108,15 @@ def plot(file: Path, output: Path | None, column: str | None) -> int:
 
 
 def _numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
-    """Numbers separated by commas, or none."""
-    if text == "none":
-        return ()
+    """Numbers separated by commas."""
     try:
         return None if text is None else tuple(float(number) for number in text.split(","))
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,1,10") from None
+
+
+def _levels(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
+    return () if text == "none" else _numbers(ctx, option, text)
 
 
 LOOK = (
@@ -127,7 +129,7 @@ LOOK = (
         type=click.FloatRange(0),
         help="Height of one unit of value, or of a decade; by default it is half as high as wide.",
     ),
-    click.option("--contours", "levels", callback=_numbers, help="Levels: 0.1,1,10, or none."),
+    click.option("--contours", "levels", callback=_levels, help="Levels: 0.1,1,10, or none."),
 )
 
 
