@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lossgrid.data import Split
 from lossgrid.evaluate.fusing import (
@@ -21,8 +21,9 @@ from lossgrid.evaluate.fusing import (
 )
 from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
+from lossgrid.evaluate.recording import WritesError
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import WritesError, has_hooks, retype, trace
+from lossgrid.evaluate.tracing import has_hooks, retype, tensors_of, trace
 from lossgrid.space import Plane
 
 Place = tuple[float, float]
@@ -187,8 +188,9 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     fold_norms(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
+        tensors = [*tensors_of(network).values(), *tree_leaves(inputs)]
+        retype(traced, tensors, plan.arithmetic())
     if plan.device == "cpu":
-        retype(traced, plan.arithmetic())
         join_convolutions(traced.graph)
     if plan.channels_last:
         lay_out_channels_last(traced.graph)

@@ -30,7 +30,7 @@ class Widths:
 
 
 def widths(problem: Problem) -> Widths:
-    """Look at a trace of two samples of each split, of which no value is computed."""
+    """Look at a trace of two samples of each split."""
     model = problem.build_model().to(torch.float32).requires_grad_(False)
     found = [_of_split(model, split) for split in problem.splits.values()]
     return Widths(max(one.widest for one in found), any(one.convolves for one in found))
