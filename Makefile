@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine bench-speed bench-gpu environments system clean
+.PHONY: help run test check bench-engine bench-speed bench-start bench-gpu environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -29,6 +29,9 @@ bench-engine: .venv/installed-dev ## measure the engine (not part of the tests)
 
 bench-speed: .venv/installed-dev ## measure what a grid point costs (not part of the tests)
 	$(BIN)/python benchmarks/speed.py
+
+bench-start: .venv/installed-dev ## measure how soon a run begins and its memory (not part of the tests)
+	$(BIN)/python benchmarks/start.py
 
 bench-gpu: .venv/installed-dev ## measure what a point costs on one GPU (not part of the tests)
 	$(BIN)/python benchmarks/gpu.py

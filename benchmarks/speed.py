@@ -32,7 +32,7 @@ from lossgrid.data import Split  # noqa: E402
 from lossgrid.data.normalization import ImageNormalization  # noqa: E402
 from lossgrid.engine import world as worlds  # noqa: E402
 from lossgrid.evaluate import GridEvaluator, choose_plan  # noqa: E402
-from lossgrid.evaluate.device import lanes, own_device  # noqa: E402
+from lossgrid.evaluate.device import keep_memory, lanes, own_device  # noqa: E402
 from lossgrid.job import DirectionsSpec, EvaluationSpec  # noqa: E402
 from lossgrid.problem import Problem, load_checkpoint  # noqa: E402
 from lossgrid.problem.losses import cross_entropy  # noqa: E402
@@ -83,6 +83,7 @@ def plane_of(model: nn.Module) -> Plane:
 def ours(problem: Problem, precision: str, plain: bool = False) -> Contender:
     """Passes of lossgrid by its own plan."""
     device = own_device("cpu", 0, 1, share=False)
+    keep_memory(device)
     spec = EvaluationSpec.model_validate({"device": "cpu", "precision": precision})
     plan = choose_plan(spec, problem, device)
     if plain:

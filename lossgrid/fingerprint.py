@@ -19,7 +19,7 @@ from lossgrid.job import Job
 from lossgrid.problem import Problem
 from lossgrid.space import Grid, Plane
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16
 """Numbers hashed at a time."""
 
 HARDWARE = ("values at theta", "plan hardware", "plan torch_version")

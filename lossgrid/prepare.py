@@ -29,7 +29,7 @@ from lossgrid.evaluate import (
     needed,
     smaller,
 )
-from lossgrid.evaluate.device import lanes, own_device
+from lossgrid.evaluate.device import keep_memory, lanes, own_device
 from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
 from lossgrid.evaluate.widths import widths
 from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
@@ -259,6 +259,7 @@ def _checked(job: Job, loaded: Loaded, plan: Plan, shrunk: bool) -> Checked:
 def equip(job: Job, loaded: Loaded, checked: Checked) -> Prepared:
     """Make what evaluates points as has been chosen, on every rank."""
     whole = loaded.evaluator(checked.plan, checked.recorded[checked.plan])
+    keep_memory(loaded.device)
     if job.evaluation.tolerance is None:
         return Prepared(loaded, checked, whole, whole, None)
     problem, grid = loaded.problem, loaded.grid
@@ -279,6 +280,7 @@ def measure(job: Job, loaded: Loaded, ranks: int) -> Tuned:
     Raises:
         UserError: see `choose`.
     """
+    keep_memory(loaded.device)
     problem, grid = loaded.problem, loaded.grid
     plan = choose_plan(job.evaluation, problem, loaded.device)
     plans = candidates(job.evaluation, plan, problem)

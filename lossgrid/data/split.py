@@ -46,13 +46,15 @@ class Split:
         """
         inputs, targets = self.rows(begin, end)
         if self.prepare is None:
-            inputs = _cast_floats(inputs, dtype)
+            inputs = cast_floats(inputs, dtype)
         else:
             inputs = self.prepare(tree_map(Tensor.clone, inputs), dtype)
-        return inputs, _cast_floats(tree_map(Tensor.clone, targets), dtype)
+        return inputs, cast_floats(tree_map(Tensor.clone, targets), dtype)
 
 
-def _cast_floats(tree: Any, dtype: torch.dtype) -> Any:
+def cast_floats(tree: Any, dtype: torch.dtype) -> Any:
+    """Tensors in ``dtype``, those of integers as they are."""
+
     def cast(leaf: Tensor) -> Tensor:
         return leaf.to(dtype) if leaf.is_floating_point() else leaf
 

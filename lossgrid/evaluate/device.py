@@ -15,8 +15,11 @@ from lossgrid.errors import UserError
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
 
+SMALLEST_RETURNED = 1 << 18
+"""Bytes of a tensor whose memory is given back while a rank prepares."""
+
 LARGEST_KEPT = 1 << 25
-"""Bytes of a tensor whose memory is kept; glibc allows no more."""
+"""Bytes of a tensor whose memory is kept while it computes; glibc allows no more."""
 
 MOST_KEPT = 1 << 30
 """Bytes of free memory that are kept."""
@@ -41,7 +44,7 @@ def own_device(wanted: str, local_rank: int, local_size: int, share: bool) -> to
         )
     if wanted == "cpu" or not torch.cuda.is_available():
         torch.set_num_threads(1)  # see Plan: cores are used by lanes
-        _keep_memory()
+        _return_memory()
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if local_size > count and not share:
@@ -73,16 +76,31 @@ def has_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _keep_memory() -> None:
-    """Let memory that a batch frees be there for the next one, where the C library is glibc.
+def _return_memory() -> None:
+    """Let large tensors' memory go back when they are freed, until `keep_memory`.
+
+    Where small objects that stay are made between them, as in recording, each would else leave a
+    gap that is too small for the next.
+    """
+    _set_malloc(M_MMAP_THRESHOLD, SMALLEST_RETURNED)
+
+
+def keep_memory(device: torch.device) -> None:
+    """Let memory that a batch frees be there for the next one; call it before points are computed.
 
     It would go back to the system otherwise, which gives it anew page by page and filled with
     zeros: up to a quarter of a batch's time.
     """
+    if device.type == "cpu":
+        _set_malloc(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        _set_malloc(M_TRIM_THRESHOLD, MOST_KEPT)
+
+
+def _set_malloc(option: int, size: int) -> None:
+    """Of the C library, where that is glibc."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
-        library.mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
+        library.mallopt(option, size)
 
 
 def lanes(device: torch.device, cores: int) -> int:

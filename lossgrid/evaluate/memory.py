@@ -59,8 +59,8 @@ def _is_shortage(error: Exception) -> bool:
 def needed(plan: Plan, problem: Problem, plane: Plane, width: Widths, lanes: int) -> int:
     """Bytes that evaluating by a plan takes beyond data, plane and network as they are loaded.
 
-    An estimate: weights at the points of a pass and in the form that layers want them, the data in
-    that form, and what all lanes make of a batch.
+    An estimate: weights at the points of a pass and in the form that layers want them, what all
+    lanes make of a batch, and plane and data once more where they are copied to a GPU.
 
     Args:
         plan: how points are evaluated.
@@ -71,12 +71,12 @@ def needed(plan: Plan, problem: Problem, plane: Plane, width: Widths, lanes: int
     item = plan.dtype.itemsize
     samples = max(len(split) for split in problem.splits.values())
     weights = 2 * plan.points_per_pass * plane.layout.size * item
-    leaves = [leaf for split in problem.splits.values() for leaf in tree_leaves(split.inputs)]
-    data: int = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
+    copied = 0
     if plan.device != "cpu":
-        weights += plane.corners.numel() * item
+        leaves = [leaf for split in problem.splits.values() for leaf in tree_leaves(split.inputs)]
+        copied = sum(leaf.numel() * leaf.element_size() for leaf in (*leaves, plane.corners))
     batch = min(plan.batch_size, samples) * plan.points_per_pass * width.widest * item
-    return weights + data + lanes * LIVE * batch
+    return weights + copied + lanes * LIVE * batch
 
 
 def fitted(plan: Plan, need: Callable[[Plan], int], room: int, fixed: bool) -> Plan:

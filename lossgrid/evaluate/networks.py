@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lossgrid.data import Split
+from lossgrid.data.split import cast_floats
 from lossgrid.evaluate.fusing import (
     cast_layers,
     fold_norms,
@@ -21,8 +22,9 @@ from lossgrid.evaluate.fusing import (
 )
 from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
+from lossgrid.evaluate.recording import WritesError
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import WritesError, has_hooks, retype, trace
+from lossgrid.evaluate.tracing import has_hooks, retype, tensors_of, trace
 from lossgrid.space import Plane
 
 Place = tuple[float, float]
@@ -187,8 +189,9 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     fold_norms(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
+        tensors = [*tensors_of(network).values(), *tree_leaves(inputs)]
+        retype(traced, tensors, plan.arithmetic())
     if plan.device == "cpu":
-        retype(traced, plan.arithmetic())
         join_convolutions(traced.graph)
     if plan.channels_last:
         lay_out_channels_last(traced.graph)
@@ -197,12 +200,21 @@ def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
 
 
 def _channels_last(split: Split) -> Split:
-    """Images in the order in memory that `Plan.channels_last` asks for."""
+    """A split whose batches have images in the order in memory of `Plan.channels_last`."""
+    if all(leaf.dim() != 4 for leaf in tree_leaves(split.inputs)):
+        return split
+    return replace(split, prepare=_ChannelsLast(split.prepare or cast_floats))
 
-    def order(leaf: Tensor) -> Tensor:
-        if leaf.dim() != 4:
-            return leaf
-        ordered = leaf.contiguous(memory_format=torch.channels_last)
-        return ordered.pin_memory() if leaf.is_pinned() else ordered
 
-    return replace(split, inputs=tree_map(order, split.inputs))
+@dataclass(frozen=True)
+class _ChannelsLast:
+    """Orders the images of a batch before they are prepared: a copy of all would take memory."""
+
+    prepare: Callable[[Any, torch.dtype], Any]
+
+    def __call__(self, inputs: Any, dtype: torch.dtype) -> Any:
+        return self.prepare(tree_map(_ordered, inputs), dtype)
+
+
+def _ordered(leaf: Tensor) -> Tensor:
+    return leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf

@@ -35,6 +35,9 @@ POINTS = (32, 1)
 """Points a pass. Thirty-two leave no remainder to the scalar code after a vector loop, which
 may round otherwise, and would make the bits of the last point depend on its place."""
 
+MOST_WEIGHTS = 1 << 24
+"""Numbers in the weights of all points of a pass; larger layers need no company to be fast."""
+
 LARGEST_PASS = 1 << 28
 """Numbers in the widest result of all samples of several points: half a second's work."""
 
@@ -189,7 +192,8 @@ def _points_per_pass(spec: EvaluationSpec, width: Widths, samples: int, room: in
     if width.convolves or spec.precision == "bfloat16" or spec.tolerance is not None:
         return 1
     least = SMALLEST if spec.batch_size == "auto" else min(spec.batch_size, samples)
-    most = max(min(LARGEST_PASS // (samples * width.widest), room // least), 1)
+    of_results = min(LARGEST_PASS // (samples * width.widest), room // least)
+    most = max(min(of_results, MOST_WEIGHTS // max(width.weights, 1)), 1)
     return next(points for points in POINTS if points <= most)
 
 

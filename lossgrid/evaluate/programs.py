@@ -1,8 +1,4 @@
-"""Graphs as plain data, which can be sent to a rank that has recorded none.
-
-Recording needs much of torch (its compiler, a computer algebra system): a second and 70 MB that
-only one rank has to spend.
-"""
+"""Graphs as plain data, which can be sent to a rank that has recorded none."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch.fx.node import map_aggregate, map_arg
 
-from lossgrid.evaluate.tracing import UntraceableError
+from lossgrid.evaluate.recording import UntraceableError
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
 from lossgrid.evaluate.networks import Forward, Measure, Place
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.programs import Program
+from lossgrid.evaluate.recording import record
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import Trace, record, trace
+from lossgrid.evaluate.tracing import Trace, trace
 from lossgrid.problem.losses import PerSample
 from lossgrid.space import Plane
 
@@ -146,7 +147,7 @@ class StackedNetwork:
         work_in_place(of_batch.graph)
         of_batch.recompile()
         (end,) = of_batch.graph.find_nodes(op="output")
-        made = [_blank(node.meta["val"]) for node in end.args[0]]
+        made = [_made(node.meta["val"], self._flat.device) for node in end.args[0]]
         outputs = tree_unflatten(made, traced.outputs)
         return Recording.of(of_points, of_batch, traced.outputs, inputs), outputs
 
@@ -169,5 +170,5 @@ def _measure(metrics: fx.GraphModule, outputs: Any, targets: Any) -> list[Tensor
     return found
 
 
-def _blank(value: Tensor) -> Tensor:
-    return torch.empty(value.shape, dtype=value.dtype, device=value.device)
+def _made(like: Tensor, device: torch.device) -> Tensor:
+    return torch.zeros(like.shape, dtype=like.dtype, device=device)

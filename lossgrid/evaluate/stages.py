@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import fx
 
-from lossgrid.evaluate.tracing import Trace, UntraceableError, base, is_mutable, is_random
+from lossgrid.evaluate.recording import UntraceableError
+from lossgrid.evaluate.tracing import Trace, base, is_mutable, is_random
 
 
 def split_by_weights(trace: Trace) -> tuple[fx.GraphModule, fx.GraphModule]:

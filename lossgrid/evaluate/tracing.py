@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._ops import OpOverload
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
+
+from lossgrid.evaluate.recording import UntraceableError, blank, record
 
 aten = torch.ops.aten
 
@@ -20,14 +21,6 @@ LAYERS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.li
 
 COMPOSED = (*LAYERS, aten.batch_norm.default)
 """Operations made of others, of which it is known that their result is new memory."""
-
-
-class UntraceableError(Exception):
-    """Why a network can't be a graph, in a few words."""
-
-
-class WritesError(UntraceableError):
-    """It writes into what it is given."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +43,16 @@ class Trace:
 
 
 def trace(network: nn.Module, inputs: Any) -> Trace:
-    """Record what a network does with inputs of these shapes and types; no value is looked at.
+    """Record what a network does with a batch, of which it is shown no value.
 
     Args:
         network: in eval mode.
         inputs: a batch, as the network takes it.
 
     Raises:
-        UntraceableError: it has hooks, switches autocast, or changes its inputs or weights.
-        Exception: of any kind, if the network needs values to decide what to do.
+        UntraceableError: it has hooks, switches autocast, changes its inputs or weights, or needs
+            values to decide what to do.
+        Exception: of any kind, from the network.
     """
     if has_hooks(network):
         raise UntraceableError("it has hooks")
@@ -76,28 +70,6 @@ def trace(network: nn.Module, inputs: Any) -> Trace:
     traced = record(call, *state.values(), *leaves)
     _own_results(traced.graph)
     return Trace(traced.graph, traced, list(state), shapes[0])
-
-
-def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True) -> fx.GraphModule:
-    """The operations of a function of tensors that returns a sequence of such.
-
-    Args:
-        function: what to call once.
-        tensors: its arguments, of which only shapes and types count.
-        composed: whether a convolution, say, is recorded as one operation, or as what it is made
-            of; vmap's own work can only be recorded in the latter way.
-
-    Raises: as `trace` does.
-    """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    way = {"tracing_mode": "fake", "pre_dispatch": composed, "_allow_non_fake_inputs": True}
-    with torch.no_grad(), _quiet():
-        recorded = make_fx(function, **way)(*tensors)  # type: ignore[arg-type]
-    recorded.graph.set_codegen(fx.graph.CodeGen())
-    _check(recorded.graph)
-    recorded.recompile()
-    return recorded
 
 
 def has_hooks(network: nn.Module) -> bool:
@@ -140,42 +112,31 @@ def is_mutable(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
-def retype(traced: Trace, precision: AbstractContextManager[None]) -> None:
-    """Let each node know the shape and type of its result as it is in a precision."""
-    places = traced.graph.find_nodes(op="placeholder")
+def retype(
+    traced: Trace, tensors: Sequence[Tensor], precision: AbstractContextManager[None]
+) -> None:
+    """Let each node know the shape and type of its result as it is in a precision.
+
+    Args:
+        traced: what is to be changed.
+        tensors: of the network, then of the inputs.
+        precision: in which the graph is run once.
+    """
     with torch.no_grad(), precision:
-        _Retyper(fx.GraphModule(traced.owner, traced.graph)).run(*(p.meta["val"] for p in places))
+        _Retyper(fx.GraphModule(traced.owner, traced.graph)).run(*tensors)
 
 
 class _Retyper(fx.Interpreter):
-    """Runs a graph without values."""
+    """Notes the shape and type of each result."""
 
     def run_node(self, n: fx.Node) -> Any:
-        n.meta["val"] = super().run_node(n)
-        return n.meta["val"]
+        result = super().run_node(n)
+        n.meta["val"] = tree_map(_blank, result)
+        return result
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Torch logs the very errors that it raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _check(graph: fx.Graph) -> None:
-    """Operations may overwrite what others made in this pass, and nothing else."""
-    for node in graph.nodes:
-        if node.op != "call_function" or getattr(node.target, "__module__", "") == "_operator":
-            continue
-        if not isinstance(node.target, OpOverload):
-            raise UntraceableError(f"it calls {getattr(node.target, '__name__', node.target)}")
-        trains = node.target == aten.batch_norm.default and node.args[5] and node.args[3]
-        if trains or (node.target._schema.is_mutable and not _is_own(node)):
-            raise WritesError(f"{node.target} changes its inputs or weights")
+def _blank(leaf: Any) -> Any:
+    return blank(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 def base(node: fx.Node) -> fx.Node | None:

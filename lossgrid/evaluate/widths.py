@@ -23,27 +23,31 @@ class Widths:
     Attributes:
         widest: numbers a sample in the largest input or intermediate result.
         convolves: whether it has convolutions, or may have: it can't be traced.
+        weights: numbers in its parameters.
     """
 
     widest: int
     convolves: bool
+    weights: int
 
 
 def widths(problem: Problem) -> Widths:
-    """Look at a trace of two samples of each split, of which no value is computed."""
+    """Look at a trace of two samples of each split."""
     model = problem.build_model().to(torch.float32).requires_grad_(False)
     found = [_of_split(model, split) for split in problem.splits.values()]
-    return Widths(max(one.widest for one in found), any(one.convolves for one in found))
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return Widths(max(n for n, _ in found), any(convolves for _, convolves in found), weights)
 
 
-def _of_split(model: nn.Module, split: Split) -> Widths:
+def _of_split(model: nn.Module, split: Split) -> tuple[int, bool]:
+    """The widest result of a sample, and whether there are convolutions."""
     samples = min(2, len(split))
     inputs, _ = split.batch(0, samples, torch.float32)
     numbers = max(leaf.numel() for leaf in tree_leaves(inputs)) // samples
     try:
         traced = trace(model, inputs)
     except Exception:
-        return Widths(numbers, convolves=True)
+        return numbers, True
     of_samples = set(traced.graph.find_nodes(op="placeholder")[len(traced.names) :])
     convolves = False
     for node in traced.graph.nodes:
@@ -51,7 +55,7 @@ def _of_split(model: nn.Module, split: Split) -> Widths:
             of_samples.add(node)
             numbers = max(numbers, _numbers(node) // samples)
             convolves |= node.target in CONVOLUTIONS
-    return Widths(max(numbers, 1), convolves)
+    return max(numbers, 1), convolves
 
 
 def _numbers(node: fx.Node) -> int:

@@ -6,6 +6,7 @@ import importlib
 import os
 import pickle
 from collections.abc import Iterable, Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,16 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def save_checkpoint(state: State, path: Path) -> None:
     """Write a state_dict so that ``path`` holds all of it or does not change, whatever happens.
 
+    What killed processes of this host have left of it beside it is removed.
+
     Raises:
         UserError: if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    prefix = f".{path.name}.{os.uname().nodename}."
+    temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(prefix, path.parent)
         try:
             with temporary.open("wb") as file:
                 torch.save(dict(state), file)
@@ -65,6 +70,14 @@ def save_checkpoint(state: State, path: Path) -> None:
             f"checkpoint {path} cannot be written ({summary(error)}): "
             "free some space, or name a folder that you may write to"
         ) from error
+
+
+def _remove_abandoned(prefix: str, folder: Path) -> None:
+    """Remove what dead processes have begun under a name."""
+    for file in folder.glob(f"{escape(prefix)}*.tmp"):
+        process = file.name[len(prefix) : -len(".tmp")]
+        if process.isdigit() and not Path("/proc", process).exists():
+            file.unlink(missing_ok=True)
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> None:

@@ -22,7 +22,7 @@ from lossgrid.space.directions import (
 from lossgrid.space.layout import Layout
 from lossgrid.space.normalization import normalize
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16
 """Numbers that are worked on at a time in float64, where a whole layer would cost memory."""
 
 

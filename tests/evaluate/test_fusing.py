@@ -238,7 +238,7 @@ class Joined(Fused):
         fold_norms(traced.graph)
         if low:
             cast_layers(traced.graph, torch.bfloat16)
-            retype(traced, autocast())
+            retype(traced, [*tensors_of(network).values(), inputs], autocast())
         join_convolutions(traced.graph)
         lay_out_channels_last(traced.graph)
         work_in_place(traced.graph)
@@ -375,7 +375,9 @@ class Program(nn.Module):
             case "add":
                 return a + b
             case "add_":
-                return a.add_(b) if len(a) >= len(b) else a + b
+                if len(a) > len(b):  # which may be a part of it
+                    return a.add_(b * 1)
+                return a.add_(b) if len(a) == len(b) else a + b
             case "row":
                 return a[:1]
             case _:

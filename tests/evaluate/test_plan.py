@@ -32,6 +32,11 @@ def large() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 5000)).eval()
 
 
+def heavy() -> nn.Module:
+    """Of which 32 copies would take 89 MB."""
+    return nn.Sequential(nn.Linear(64, 1500), nn.ReLU(), nn.Linear(1500, 400)).eval()
+
+
 def trained_resnet() -> nn.Module:
     return resnet20().eval()
 
@@ -52,6 +57,7 @@ class Decides(nn.Module):
         (small, 40000, (64,), 286, 32),
         (small, 400000, (64,), 512, 1),
         (large, 1797, (64,), 225, 1),
+        (heavy, 1797, (64,), 450, 1),
         (Decides, 10, (3, 224, 224), 10, 1),
     ],
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lossgrid.evaluate import GridEvaluator
 from lossgrid.evaluate.programs import Program
-from lossgrid.evaluate.tracing import UntraceableError, record
+from lossgrid.evaluate.recording import UntraceableError, record
 from lossgrid.problem import Problem
 from tests.evaluate.test_evaluator import CPU, FORMS, GRID, PLAN, plane_of, problem, trained
 
@@ -96,7 +96,7 @@ def build() -> nn.Module:
 
 
 @pytest.mark.parametrize(("network", "points"), FORMS)
-def test_who_is_given_a_recording_needs_no_compiler(
+def test_another_process_does_the_same_without_a_compiler(
     network: str, points: int, tmp_path: Path
 ) -> None:
     plan = replace(PLAN, network=network, points_per_pass=points)  # type: ignore[arg-type]

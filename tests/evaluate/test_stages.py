@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lossgrid.evaluate.recording import UntraceableError
 from lossgrid.evaluate.stages import split_by_weights
-from lossgrid.evaluate.tracing import UntraceableError, tensors_of, trace
+from lossgrid.evaluate.tracing import tensors_of, trace
 
 
 class Merged(nn.Module):

@@ -76,12 +76,28 @@ class Tied(Layer):
         return self.again(self.conv(x))
 
 
-class ReadsValues(Layer):
+class Builds(Layer):
+    """Makes tensors of its own: literals, by the device of others, into which it writes."""
+
     def forward(self, x: Tensor) -> Tensor:
-        return x * x.sum().item()
+        scale = torch.tensor([1.0, 2.0])
+        scale += torch.arange(2, device=x.device)
+        steps = torch.zeros(5, device=self.kept.device)
+        steps[torch.tensor([0, 3])] = 1
+        return self.conv(x.to(x.device, torch.float32)) * scale.view(2, 1, 1) + steps
 
 
-@pytest.mark.parametrize("make", [Standardized, Aliases, Asks, Tied, ReadsValues])
+class Reshapes(Layer):
+    """Changes shapes in place, of a constant, and reads some of several results."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x) + self.kept.view(1, 2, 1, 1)
+        y.unsqueeze_(0).transpose_(-1, -2)
+        first, second = y.squeeze(0).chunk(2, dim=1)
+        return torch.cat([second.relu_(), first.max(dim=1, keepdim=True).values], dim=1)
+
+
+@pytest.mark.parametrize("make", [Standardized, Aliases, Asks, Tied, Builds, Reshapes])
 def test_it_does_the_same_with_other_inputs_and_weights(make: Callable[[], nn.Module]) -> None:
     network = make().eval().requires_grad_(False)
     first = images(1)
@@ -100,6 +116,36 @@ def test_inputs_and_outputs_have_any_structure() -> None:
 class Decides(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
+
+
+class LooksAtOne(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.sum().item()
+
+
+class LooksAtAll(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if torch.allclose(x, x.relu()) else -x
+
+
+class Lists(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * len(set(x.sum((1, 2, 3)).tolist()))
+
+
+class Selects(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x[x > 0].mean()
+
+
+class Finds(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * len(torch.argwhere(x > 0))
+
+
+class Counts(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.one_hot(x.flatten().argmax()).sum() * x
 
 
 class LeavesTorch(Layer):
@@ -158,6 +204,12 @@ class Hooked(Layer):
 
 REFUSED = [
     Decides,
+    LooksAtOne,
+    LooksAtAll,
+    Lists,
+    Selects,
+    Finds,
+    Counts,
     LeavesTorch,
     Overwrites,
     OverwritesPart,

@@ -31,16 +31,17 @@ class Decides(nn.Module):
 @pytest.mark.parametrize(
     ("network", "shape", "found"),
     [
-        (resnet20(), (3, 32, 32), Widths(16 * 32 * 32, True)),
-        (digits_cnn(), (1, 8, 8), Widths(8 * 8 * 8, True)),
-        (nn.Linear(4, 3), (4,), Widths(4, False)),
-        (Merged(), (3,), Widths(5, False)),
-        (Decides(), (7,), Widths(7, True)),
+        (resnet20(), (3, 32, 32), (16 * 32 * 32, True)),
+        (digits_cnn(), (1, 8, 8), (8 * 8 * 8, True)),
+        (nn.Linear(4, 3), (4,), (4, False)),
+        (Merged(), (3,), (5, False)),
+        (Decides(), (7,), (7, True)),
     ],
 )
-def test_widths(network: nn.Module, shape: tuple[int, ...], found: Widths) -> None:
+def test_widths(network: nn.Module, shape: tuple[int, ...], found: tuple[int, bool]) -> None:
     posed = problem(network.eval, train=Split(torch.zeros(5, *shape), torch.zeros(5)))
-    assert widths(posed) == found
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert widths(posed) == Widths(*found, weights)
 
 
 def test_the_widest_split_counts() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -212,3 +213,19 @@ def test_published_checkpoints_fit(make: Callable[[], nn.Module], name: str) -> 
     published = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     for entry, tensor in published.items():
         assert torch.equal(model.state_dict()[entry.removeprefix("module.")], tensor)
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = os.uname().nodename
+    left = tmp_path / f".a.pt.{host}.{dead.pid}.tmp"
+    others = [
+        tmp_path / f".a.pt.{host}.{os.getppid()}.tmp",  # it may still be writing
+        tmp_path / f".a.pt.elsewhere.{dead.pid}.tmp",
+        tmp_path / f".b.pt.{host}.{dead.pid}.tmp",
+    ]
+    for file in (left, *others):
+        file.touch()
+    save_checkpoint(state(), tmp_path / "a.pt")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.pt", *others}
