@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from lossgrid.ending import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.errors import UserError
+from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from lossgrid.ending import COMPLETE, SOME_FAILED
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
+from lossgrid.exits import COMPLETE, SOME_FAILED
 from lossgrid.lattice import level_of
 from lossgrid.run import run
 from lossgrid.store.samples import samples_path
