@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -16,6 +17,7 @@ from typing import Protocol
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -24,14 +26,14 @@ from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.status import Status, tally_of
 from lossgrid.store.lock import is_alive, read_holder
 from lossgrid.store.tally import Tally
-from lossgrid.view.characters import Characters
+from lossgrid.view.characters import Characters, Line
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 RECENT_SECONDS = 60.0
 
-REST = 50
+REST = 30
 """Times as long as a look took the processor, it rests at least: watching must cost nothing."""
 
 NOTICE_SECONDS = 0.2
@@ -218,23 +220,28 @@ class Frame:
     status: Status
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        tally = self.watched.tally
-        assert tally is not None  # it has a status
         height = options.height or console.height - 1
         options = options.update(height=None)
-        numbers = self._numbers()
-        room = options.max_width - NUMBERS_WIDTH
-        if room >= PREVIEW_WIDTH:
-            both = Table.grid(padding=(0, 2, 0, 0))
-            both.add_column(width=NUMBERS_WIDTH - 2)
-            both.add_column(width=room)
-            both.add_row(numbers, Characters(tally, height))
-            yield from console.render(both, options)
-            return
-        left = height - len(console.render_lines(numbers, options))
-        if left >= PREVIEW_HEIGHT:
-            yield from console.render(Characters(tally, left), options)
-        yield from console.render(numbers, options)
+        beside = options.max_width >= NUMBERS_WIDTH + PREVIEW_WIDTH
+        width = NUMBERS_WIDTH if beside else options.max_width
+        numbers = console.render_lines(self._numbers(), options.update(width=width))
+        if beside:  # line by line: a table would measure every cell of the picture several times
+            right = self._preview(console, options.update(width=options.max_width - width), height)
+            blank = [Segment(" " * width)]
+            lines = [(left or blank) + (part or []) for left, part in zip_longest(numbers, right)]
+        else:
+            lines = [*self._preview(console, options, height - len(numbers)), *numbers]
+        for line in lines:
+            yield from line
+            yield Segment.line()
+
+    def _preview(self, console: Console, options: ConsoleOptions, height: int) -> list[Line]:
+        """Nothing where there is no room for it."""
+        assert self.watched.tally is not None  # it has a status
+        if height < PREVIEW_HEIGHT:
+            return []
+        lines = Characters(self.watched.tally, height).lines(console, options)
+        return [Segment.adjust_line_length(line, options.max_width) for line in lines]
 
     def _numbers(self) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))

@@ -75,15 +75,14 @@ class Tally:
                 # A value is written before its status, so what is done is there.
                 status, tries = file[layout.STATUS][band], file[layout.TRIES][band]
                 changed = (status != self.status[band]) | (tries != self._tries[band])
-                failed = (status == FAILED) | (self.status[band] == FAILED)
-                failures |= bool((changed & failed).any())
                 for rows in _runs(changed):
-                    at = band.start + rows.start
-                    tried = tries[rows] != self._tries[at : at + len(tries[rows])]
-                    self._take(file, at, status[rows], changed[rows], tried)
-                more = tries.astype(np.int64) - self._tries[band]
-                self.tries += int(more.sum())
-                self.status[band], self._tries[band] = status, tries
+                    at = slice(band.start + rows.start, band.start + rows.stop)
+                    failed = (status[rows] == FAILED) | (self.status[at] == FAILED)
+                    failures |= bool((changed[rows] & failed).any())
+                    more = tries[rows].astype(np.int64) - self._tries[at]
+                    self.tries += int(more.sum())
+                    self._take(file, at, status[rows], changed[rows], more > 0)
+                    self.status[at], self._tries[at] = status[rows], tries[rows]
         if failures:
             self.errors = self.results.errors()
 
@@ -100,8 +99,8 @@ class Tally:
         plane = self.status.reshape(self._plane)
         if stride == 1:
             return plane
-        part: NDArray[np.uint8] = plane[np.ix_(*(lattice(size, stride) for size in self._plane))]
-        return part
+        rows, columns = (lattice(size, stride) for size in self._plane)
+        return plane[rows].take(columns, axis=1)
 
     @property
     def _plane(self) -> tuple[int, int]:
@@ -112,20 +111,19 @@ class Tally:
     def _take(
         self,
         file: Any,
-        first: int,
+        rows: slice,
         status: NDArray[np.uint8],
         changed: NDArray[np.bool_],
         tried: NDArray[np.bool_],
     ) -> None:
-        """Take in some rows: `first` is the first one's number; arrays have an entry a point."""
-        rows = slice(first, first + len(status))
+        """Take in some rows, from arrays with an entry for each of their points."""
         if tried.any():
             self._add_times(file[layout.RANK][rows][tried], file[layout.SECONDS][rows][tried])
         settled = (status == DONE) | (status == INTERPOLATED)
         values = np.where(settled, file[layout.value_dataset(self.column)][rows], np.nan)
-        self._improve(np.where(changed, values, np.nan), first * math.prod(status.shape[1:]))
+        self._improve(np.where(changed, values, np.nan), rows.start * math.prod(status.shape[1:]))
         begin, end = np.searchsorted(self.kept[0], [rows.start, rows.stop])
-        inside = np.ix_(self.kept[0][begin:end] - first, *self.kept[1:])
+        inside = np.ix_(self.kept[0][begin:end] - rows.start, *self.kept[1:])
         self.values[begin:end] = values[inside]
 
     def _add_times(self, ranks: NDArray[np.int32], seconds: NDArray[np.float32]) -> None:

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
 
@@ -54,12 +54,8 @@ class Characters:
     tally: Tally
     height: int
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self._drawn(console, options):
-            yield from Segment.adjust_line_length(line, options.max_width, pad=False)
-            yield Segment.line()
-
-    def _drawn(self, console: Console, options: ConsoleOptions) -> Iterator[Line]:
+    def lines(self, console: Console, options: ConsoleOptions) -> Iterator[Line]:
+        """The lines of the picture, for a terminal and a width; those of text may be wider."""
         width, height = options.max_width, max(self.height - 3, 1)
         preview, utf8 = Preview(self.tally), not options.ascii_only
         colours = console.color_system in ("256", "truecolor") and not console.no_color

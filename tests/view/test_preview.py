@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.segment import Segment, Segments
 
 from lossgrid.engine.messages import DONE, FAILED
 from lossgrid.lattice import coarse_to_fine, lattice, strides
@@ -126,7 +127,8 @@ def test_a_curve_ends_where_values_are_not_finite() -> None:
 def drawn(tally: Tally, encoding: str, colours: str | None) -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=file, force_terminal=True, color_system=colours, width=40)  # type: ignore[arg-type]
-    console.print(Characters(tally, 15))
+    for line in Characters(tally, 15).lines(console, console.options):
+        console.print(Segments([*line, Segment.line()]), end="")
     file.flush()
     return file.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
 
