@@ -26,7 +26,7 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    for command in ("run", "plan", "status", "plot", "export", "doctor"):
+    for command in ("run", "plan", "status", "watch", "plot", "export", "doctor"):
         assert f"\n  {command} " in said
 
 
