@@ -95,6 +95,23 @@ def status(file: Path, as_json: bool) -> int:
 
 @commands.command()
 @FILE
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds."
+)
+@click.option("--column", help="What to show, such as test_loss.")
+def watch(file: Path, every: float, column: str | None) -> int:
+    """Show the run that is at work on a results FILE as it goes, with a preview of the surface.
+
+    Ends with the run; Ctrl-C ends only this. Exit status: 0 complete, 3 some points failed, 75 some
+    are pending and no run is at work, 130 interrupted.
+    """
+    from lossgrid.watch import watch
+
+    return watch(file, every, column)
+
+
+@commands.command()
+@FILE
 @click.option("--output", "-o", type=PATH, help="PDF, PNG or SVG file.")
 @click.option("--column", help="What to draw, such as test_loss.")
 def plot(file: Path, output: Path | None, column: str | None) -> int:

@@ -103,9 +103,9 @@ class Computing:
         """
         job, world, total = self._job, self._world, self._results.points
         left = len(self._present) + sum(len(stage.points) for stage in self._stages)
-        done = total - left
-        self._log.event("start", done=done, total=total, ranks=world.size, host=world.host)
-        view = ProgressView(total, done, self._console)
+        tries = self._results.tries()
+        self._log.event("start", left=left, tries=tries, ranks=world.size, host=world.host)
+        view = ProgressView(total, total - left, self._console)
         try:
             with view:
                 return coordinate(

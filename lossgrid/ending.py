@@ -7,12 +7,10 @@ from pathlib import Path
 
 from lossgrid import epochs, precision
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
+from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.store.results import Results
 from lossgrid.store.samples import samples_path
 from lossgrid.store.writer import mark_complete
-
-COMPLETE, SOME_FAILED, UNFINISHED = 0, 3, 75
-"""Exit statuses; 75 (EX_TEMPFAIL) means: run the same command again."""
 
 
 def conclude(

@@ -17,6 +17,7 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, equip, free_memory, load, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
+from lossgrid.store.create import expected_bytes
 from lossgrid.store.results import Results, read_results
 
 
@@ -59,6 +60,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         f"batches of {prepared.plan.batch_size}, {_network(prepared)}",
         "why": f"{why}; to pin it: evaluation: {_pin(prepared.plan)}",
         "memory": _memory(prepared),
+        "disk": _disk(prepared),
         "a point": f"{seconds:.3g} s here",
         "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
@@ -143,6 +145,22 @@ def _network(prepared: Prepared) -> str:
     checked = prepared.checked
     refused = "".join(f"; refused: {objection}" for objection in checked.objections)
     return f"{checked.plan.form}, within {checked.error:.1g} of the plain float32 one{refused}"
+
+
+def _disk(prepared: Prepared) -> str:
+    """What the results take, and what is kept beside them while they are incomplete."""
+    ny, nx = prepared.grid.shape
+    moving = prepared.plane.layout.size * len(prepared.plane.directions)
+    results = expected_bytes(ny * nx, len(prepared.evaluator.columns), moving)
+    said = f"{_mega(results)} for the results"
+    if prepared.samples is None:
+        return said
+    most = _mega(prepared.samples.most_bytes)
+    return f"{said}, at most {most} for {prepared.samples.path.name} until they are complete"
+
+
+def _mega(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"
 
 
 def _memory(prepared: Prepared) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -18,7 +19,7 @@ class ProgressView:
 
     Args:
         total: points of the grid.
-        done: points that were stored before this run.
+        done: points that need not be computed any more.
         console: where to show it.
     """
 
@@ -30,6 +31,7 @@ class ProgressView:
         self._last_line = self._began
         self.stored_points = 0
         self.failed_points = 0
+        self._failed = np.zeros(total, bool)
         self.ranks: set[int] = set()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -58,8 +60,11 @@ class ProgressView:
     def stored(self, results: list[Result]) -> None:
         """These results are in the file."""
         for result in results:
-            self.stored_points += result.points.size
-            self.failed_points += int((result.status == FAILED).sum())
+            failed = self._failed[result.points]  # which a late success replaces
+            self.stored_points += int(np.count_nonzero(~failed))
+            self.failed_points += int((result.status == FAILED).sum()) - int(failed.sum())
+            if failed.any() or result.errors:
+                self._failed[result.points] = result.status == FAILED
             self.ranks.add(result.rank)
 
     def tick(self) -> None:

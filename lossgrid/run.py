@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from lossgrid.agree import StoppedError, each, led
-from lossgrid.ending import UNFINISHED
 from lossgrid.engine import world as worlds
 from lossgrid.engine.coordinator import DesertedError, Ending
 from lossgrid.engine.run import work
@@ -19,6 +18,7 @@ from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import OutOfMemoryError, RunFailedError, UserError
 from lossgrid.evaluate import Checked, Plan
+from lossgrid.exits import UNFINISHED
 from lossgrid.job import Job
 from lossgrid.lead import Lead, Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
@@ -38,7 +38,7 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
         overrides: "key.path=value" settings.
         overwrite: start anew, even if there are results.
 
-    Returns: the exit status (see `lossgrid.ending`); 0 on every rank but the first.
+    Returns: the exit status (see `lossgrid.exits`); 0 on every rank but the first.
 
     Raises:
         UserError: on rank 0 alone, for all ranks.

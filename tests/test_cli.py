@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from lossgrid import __version__
+from lossgrid.cli import commands
 from lossgrid.engine.messages import FAILED
+from lossgrid.evaluate.estimate import MOST
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
 from lossgrid.store.results import read_results
@@ -26,7 +28,7 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    for command in ("run", "plan", "status", "plot", "render", "export", "doctor"):
+    for command in ("run", "plan", "status", "watch", "plot", "render", "export", "doctor"):
         assert f"\n  {command} " in said
 
 
@@ -41,15 +43,19 @@ def test_a_wrong_command_line_is_exit_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", [None, *commands.commands])
+def test_help_loads_nothing_heavy(command: str | None) -> None:
     heavy = ("torch", "numpy", "h5py", "mpi4py", "matplotlib", "vtk", "vtkmodules", "pydantic")
+    heavy += ("rich", "plotly", "scipy", "sklearn", "yaml")
+    arguments = ["lossgrid", *filter(None, [command]), "--help"]
     code = (
-        "import sys; sys.argv = ['lossgrid', '--help']\n"
+        f"import sys; sys.argv = {arguments!r}\n"
         "from lossgrid.cli import main\n"
         "try: main()\n"
         f"except SystemExit: print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--help" in done.stdout
     assert done.stderr.strip() == "[]"
 
 
@@ -60,6 +66,7 @@ def test_plan_predicts_and_writes_nothing(tmp_path: Path) -> None:
     for words in ("7 x 5 = 35 points", "cosine", "batches of", "on 4 ranks", "train_loss"):
         assert words in done.stdout
     assert "not there yet" in done.stdout
+    assert re.search(r"\ndisk: +0\.2[0-9]+ MB for the results\n", done.stdout)
     assert files(tmp_path) == ["toy.py", "toy.yaml"]
 
 
@@ -109,6 +116,19 @@ def test_plan_of_a_network_that_is_not_trained_yet(tmp_path: Path) -> None:
     assert float(accuracy.group(1)) > 0.9
     assert f"a run trains {tmp_path / 'digits.pt'} first" in done.stdout
     assert files(tmp_path) == ["toy.py", "toy.yaml"]
+
+
+def test_plan_tells_what_disk_samples_take(tmp_path: Path) -> None:
+    samples = {"train": {"factory": "toy.py:data", "kwargs": {"samples": 4000}}}
+    job = toy_job(tmp_path, data=samples, grid={"alpha": AXIS, "beta": AXIS})
+    said = lossgrid("plan", job, "--set", "evaluation.tolerance=0.01").stdout
+    disk = re.search(r"MB for the results, at most ([0-9.]+) MB for toy.vtkhdf.samples until", said)
+    assert disk is not None
+    a_point = 2 * 2 * int(MOST * 4000) * 4  # values and influence of two metrics, float32
+    assert float(disk.group(1)) == pytest.approx(51 * 51 * a_point / 1e6, rel=0.1)
+
+
+AXIS = {"min": -1, "max": 1, "points": 101}
 
 
 @pytest.mark.parametrize(("setting", "chunks"), [("8", 5), ("35", 1)])

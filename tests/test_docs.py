@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from lossgrid.ending import COMPLETE
+from lossgrid.exits import COMPLETE
 from lossgrid.job import Job
 from lossgrid.run import run
 

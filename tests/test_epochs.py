@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from lossgrid import epochs, precision
-from lossgrid.ending import COMPLETE, SOME_FAILED
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.errors import OutOfMemoryError, UserError
 from lossgrid.evaluate import GridEvaluator
+from lossgrid.exits import COMPLETE, SOME_FAILED
 from lossgrid.prepare import Prepared, equip
 from lossgrid.run import run
 from lossgrid.status import Status

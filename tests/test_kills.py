@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from lossgrid.ending import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.errors import UserError
+from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.store.lock import RunLock
 from lossgrid.store.log import RunLog
@@ -151,7 +151,8 @@ def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
     events = list(RunLog(job.parent / "out" / "toy.vtkhdf").events())
     assert [e["event"] for e in events] == ["start", "end", "start", "end"]
     assert events[1]["signal"] == number.name
-    assert events[2]["done"] == stored.sum() == events[1]["stored"]
+    assert events[2]["left"] == stored.size - stored.sum()
+    assert events[2]["tries"] == stored.sum() == events[1]["stored"]
 
 
 def test_a_signal_to_one_worker_stops_all_ranks(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from lossgrid.ending import COMPLETE, SOME_FAILED
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
+from lossgrid.exits import COMPLETE, SOME_FAILED
 from lossgrid.lattice import level_of
 from lossgrid.run import run
+from lossgrid.store.log import RunLog
 from lossgrid.store.samples import samples_path
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
 from tests.runs import (
@@ -142,6 +143,27 @@ def test_the_samples_of_coarser_lattices_are_used_after_a_kill(tmp_path: Path) -
     assert run(job) == COMPLETE
     with h5py.File(results(tmp_path).path) as file:
         assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
+
+
+def test_points_computed_again_for_their_samples_count_as_work(tmp_path: Path) -> None:
+    job = sampled_job(tmp_path)
+    assert run(job) == COMPLETE
+    with h5py.File(results(tmp_path).path, "r+") as file:
+        status = file["lossgrid/status"][...]
+        status[1, 1::2] = PENDING  # on the finest lattice
+        file["lossgrid/status"][...] = status
+        file["lossgrid"].attrs.modify("complete", np.uint8(0))
+    tries, pending = results(tmp_path).tries(), int((status == PENDING).sum())
+    before = len(list(RunLog(results(tmp_path).path).events()))
+    assert run(job) == COMPLETE
+    events = list(RunLog(results(tmp_path).path).events())[before:]
+    again = results(tmp_path).tries() - tries - pending
+    assert again > 20  # the file of samples went with the first run
+    left = again + pending
+    for start, end in zip(events[::2], events[1::2], strict=True):
+        assert (start["left"], start["tries"]) == (left, tries)
+        left, tries = left - end["stored"], tries + end["stored"]
+    assert left == 0
 
 
 def test_a_line_with_two_splits_is_estimated(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossgrid import precision
-from lossgrid.ending import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.engine.messages import DONE
+from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.status import Status
 from lossgrid.store.results import Results, read_results

@@ -19,16 +19,17 @@ def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def result(count: int, status: int = DONE) -> Result:
-    size = np.zeros(count)
-    return Result(1, 1, size.astype(int), None, np.full(count, status, np.uint8), size, [])
+def result(points: range, status: int = DONE) -> Result:
+    size = np.zeros(len(points), np.float32)
+    errors = [(point, "too far out") for point in points if status == FAILED]
+    return Result(1, 1, np.array(points), None, np.full(size.shape, status, np.uint8), size, errors)
 
 
 def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     with ProgressView(100, 20, console) as view:
-        view.stored([result(30), result(5, FAILED)])
+        view.stored([result(range(30)), result(range(50, 55), FAILED)])
         view.tick()
     assert (view.stored_points, view.failed_points) == (35, 5)
     return str(console.file.getvalue())  # type: ignore[attr-defined]
@@ -49,6 +50,13 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" in text
     assert "evaluating" in text
     assert "points/s" in text
+
+
+def test_a_late_success_counts_once() -> None:
+    view = ProgressView(100, 0, Console(file=io.StringIO()))
+    view.stored([result(range(4), FAILED), result(range(4, 6))])
+    view.stored([result(range(1, 3)), result(range(3, 4), FAILED)])
+    assert (view.stored_points, view.failed_points) == (6, 2)
 
 
 def test_a_retired_rank_is_named() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from lossgrid import lead
-from lossgrid.ending import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.engine.messages import DONE, FAILED
 from lossgrid.evaluate import tuning
+from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun
 from tests.runs import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lossgrid.ending import COMPLETE
+from lossgrid.exits import COMPLETE
 from lossgrid.progress import ProgressView
 from lossgrid.store.results import read_results
 from lossgrid.streams import unfailing

@@ -22,6 +22,7 @@ from lossgrid.evaluate.networks import (
     MovingNetwork,
     Place,
     PlainNetwork,
+    built,
 )
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stacking import StackedNetwork
@@ -198,5 +199,5 @@ def _moving(
         return PlainNetwork(problem.build_model, plane, splits, known)
     if plan.points_per_pass == 1:
         return FusedNetwork(problem.build_model, plane, plan, splits, known)
-    model = problem.build_model().to(device, plan.dtype).requires_grad_(False)
+    model = built(problem.build_model, device, plan.dtype)
     return StackedNetwork(model, plane, plan, splits, list(problem.metrics.values()), known)

@@ -61,6 +61,24 @@ class MovingNetwork(Protocol):
         """
 
 
+def built(
+    build_model: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """A new module without gradients, on a device and in a type, of which what was tied still is.
+
+    torch gives each name of a buffer a tensor of its own where it converts them.
+    """
+    model = build_model()
+    before = dict(model.named_buffers(remove_duplicate=False))
+    model = model.to(device, dtype).requires_grad_(False)
+    after = dict(model.named_buffers(remove_duplicate=False))
+    first: dict[int, str] = {}
+    for name, buffer in before.items():
+        path, _, leaf = name.rpartition(".")
+        model.get_submodule(path)._buffers[leaf] = after[first.setdefault(id(buffer), name)]
+    return model
+
+
 class PlainNetwork:
     """The user's own module as it is; its tensors are views of a flat vector.
 
@@ -114,7 +132,7 @@ class PlainNetwork:
         return False
 
     def _bound(self) -> nn.Module:
-        model = self._build_model().to(self._flat.device, self._flat.dtype).requires_grad_(False)
+        model = built(self._build_model, self._flat.device, self._flat.dtype)
         self._plane.layout.bind(model, self._flat)
         return model
 
@@ -150,7 +168,7 @@ class FusedNetwork:
         recorded: list[Recording] | None = None,
     ) -> None:
         device = plane.corners.device
-        network = build_model().to(device, plan.dtype).requires_grad_(False)
+        network = built(build_model, device, plan.dtype)
         self.splits = [_channels_last(split) for split in splits] if plan.channels_last else splits
         self.recorded = recorded or _recorded(network, plan, self.splits)
         self._plane = plane

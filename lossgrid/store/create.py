@@ -49,6 +49,19 @@ class Contents:
         return (self.alpha.size,) if self.beta is None else (self.beta.size, self.alpha.size)
 
 
+def expected_bytes(points: int, columns: int, moving: int) -> int:
+    """About what a results file takes on the disk, from its first moment on.
+
+    Args:
+        points: of the grid.
+        columns: of values.
+        moving: numbers in all directions together.
+    """
+    records = [np.dtype(kind) for kind, _ in layout.POINT_RECORDS.values()]
+    each = 8 * columns + 1 + sum(record.itemsize for record in records)
+    return points * each + 4 * moving + layout.ERROR_ROWS * layout.ERROR_RECORD.itemsize
+
+
 def create(path: Path, contents: Contents) -> None:
     """Write a new results file, replacing any old one only when the new one is complete and synced.
 

@@ -28,10 +28,14 @@ NO_EPOCH = 255
 EPOCH_ROWS = 64
 """More often than this no batch can be halved."""
 
+RANK = "lossgrid/points/rank"
+SECONDS = "lossgrid/points/seconds"
+TRIES = "lossgrid/points/attempt"
+
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
-    "lossgrid/points/rank": (np.int32, -1),  # who computed the point
-    "lossgrid/points/seconds": (np.float32, np.nan),  # how long it took there
-    "lossgrid/points/attempt": (np.uint8, 0),  # how often it was tried, over all runs
+    RANK: (np.int32, -1),  # who computed the point
+    SECONDS: (np.float32, np.nan),  # how long it took there
+    TRIES: (np.uint8, 0),  # how often it was tried, over all runs
     EPOCH: (np.uint8, NO_EPOCH),  # which evaluation plan it was computed with
 }
 """What is recorded of each point beside its values: dataset -> (type, value while pending)."""

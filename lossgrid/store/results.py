@@ -59,11 +59,15 @@ class Results:
         """How many points the grid has."""
         return math.prod(self.shape)
 
-    def place(self, point: int) -> str:
-        """The coordinates of a point, by its flat index, as text."""
+    def coordinates(self, point: int) -> dict[str, float]:
+        """The coordinates of a point, by its flat index: of alpha and, on a plane, beta."""
         iy, ix = divmod(point, self.alpha.size)
-        place = f"alpha {self.alpha[ix]:g}"
-        return place if self.beta is None else f"{place}, beta {self.beta[iy]:g}"
+        found = {"alpha": float(self.alpha[ix])}
+        return found if self.beta is None else {**found, "beta": float(self.beta[iy])}
+
+    def place(self, point: int) -> str:
+        """The same as text."""
+        return ", ".join(f"{axis} {value:g}" for axis, value in self.coordinates(point).items())
 
     @property
     def status(self) -> NDArray[np.uint8]:
@@ -75,6 +79,10 @@ class Results:
     def count(self, status: int) -> int:
         """How many points have a status."""
         return sum(int(np.count_nonzero(part == status)) for part in self._parts(layout.STATUS))
+
+    def tries(self) -> int:
+        """How often a point was computed, over all points and runs."""
+        return sum(int(part.sum(dtype=np.int64)) for part in self._parts(layout.TRIES))
 
     def not_finite(self) -> dict[str, int]:
         """How many values of each column are NaN or infinite, for the columns that have any."""

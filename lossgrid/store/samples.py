@@ -135,8 +135,19 @@ class SampleFile:
         if index is None:
             return []
         sizes = np.cumsum([0, *(record.size for record in self._records)]).tolist()
-        whole = -(-sizes[-1] // PAGE) * PAGE
-        return [PAGE + index * whole + size for size in sizes[:-1]]
+        return [PAGE + index * self._whole + size for size in sizes[:-1]]
+
+    @property
+    def most_bytes(self) -> int:
+        """What the file takes on the disk if every point uses as many samples as are kept."""
+        ny, nx = self._shape
+        last = parent_index(ny, nx, ny * nx - 1)
+        return PAGE + (0 if last is None else (last + 1) * self._whole)
+
+    @property
+    def _whole(self) -> int:
+        """Bytes of all records of a point: whole pages."""
+        return -(-sum(record.size for record in self._records) // PAGE) * PAGE
 
 
 @dataclass(frozen=True)

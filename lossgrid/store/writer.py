@@ -104,10 +104,10 @@ class PointWriter:
             self._record(failed, Selection(self._shape, failed.points))
 
     def _record(self, batch: Batch, select: Selection) -> None:
-        self._put("lossgrid/points/rank", select, batch.ranks)
-        self._put("lossgrid/points/seconds", select, batch.seconds)
-        attempts = self._get("lossgrid/points/attempt", select)
-        self._put("lossgrid/points/attempt", select, np.minimum(attempts, 254) + 1)
+        self._put(layout.RANK, select, batch.ranks)
+        self._put(layout.SECONDS, select, batch.seconds)
+        attempts = self._get(layout.TRIES, select)
+        self._put(layout.TRIES, select, np.minimum(attempts, 254) + 1)
         self._put(layout.STATUS, select, batch.status)
 
     def _get(self, name: str, select: Selection) -> NDArray[np.uint8]:

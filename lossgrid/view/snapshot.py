@@ -62,7 +62,7 @@ class Snapshot:
     @property
     def is_fraction(self) -> bool:
         """Whether more is better, between 0 and 1."""
-        return self.column.endswith("accuracy")
+        return is_fraction(self.column)
 
     @property
     def best(self) -> int:
@@ -94,6 +94,11 @@ class Snapshot:
             raise UserError(
                 f"{self.name}: nothing to draw, {self.column} has no finite value ({self.gaps()})"
             )
+
+
+def is_fraction(column: str) -> bool:
+    """Whether a column's values lie between 0 and 1, and more is better."""
+    return column.endswith("accuracy")
 
 
 def choose_column(columns: list[str], column: str | None) -> str:

@@ -1,17 +1,19 @@
-"""The network reads the data where they lie."""
+"""Networks made for evaluation, and how they read the data."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from lossgrid.data import Split
 from lossgrid.data.normalization import ImageNormalization
-from lossgrid.evaluate.networks import FusedNetwork
+from lossgrid.evaluate.networks import FusedNetwork, built
 from lossgrid.evaluate.plan import Plan
+from lossgrid.job import DirectionsSpec
 from lossgrid.models import digits_cnn
+from lossgrid.space.layout import Layout
 from tests.evaluate.test_evaluator import PLAN, plane_of
 
 IMAGES = torch.arange(6 * 2 * 3 * 4, dtype=torch.uint8).view(6, 2, 3, 4)
@@ -52,3 +54,33 @@ def test_what_is_no_image_is_read_without_a_copy() -> None:
     (read,) = network(split).splits
     inputs, _ = read.batch(2, 4, torch.float32)
     assert inputs.data_ptr() == split.inputs[2:].data_ptr()
+
+
+class Scaled(nn.Module):
+    """Two modules that share a buffer and a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.two.weight = self.one.weight
+        self.one.register_buffer("scale", torch.ones(2))
+        self.two.register_buffer("scale", self.one.scale)
+        self.register_buffer("count", torch.tensor(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one(x) * self.one.scale + self.two(x) * self.two.scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_tied_stays_tied_and_moves_as_one(dtype: torch.dtype) -> None:
+    model = built(Scaled, torch.device("cpu"), dtype)
+    assert model.two.scale is model.one.scale
+    assert model.two.weight is model.one.weight
+    assert model.one.scale.dtype == dtype
+    assert model.count.dtype == torch.int64
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    layout = Layout.of(Scaled(), DirectionsSpec(include="state", ignore=[]))
+    flat = layout.flatten(dict(model.named_parameters()), dtype)
+    layout.bind(model, flat)
+    layout.views(flat)["one.scale"].fill_(2.0)
+    assert (model.two.scale == 2).all()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
-from lossgrid.store.create import Contents, create
+from lossgrid.store.create import Contents, create, expected_bytes
 from lossgrid.store.layout import NO_EPOCH, epoch_record
 from lossgrid.store.results import read_results
 from lossgrid.store.writer import (
@@ -104,6 +104,15 @@ def test_the_contract_of_a_new_file(path: Path) -> None:
         assert np.isnan(file["VTKHDF/PointData/train_loss"]).all()
         assert not file["lossgrid/status"][...].any()
     assert path.read_bytes()[8] == 0  # superblock version: a newer one marks a file as open
+
+
+def test_its_size_is_told_before(tmp_path: Path) -> None:
+    alpha, beta = np.linspace(-1, 1, 300), np.linspace(-1, 1, 200)
+    directions = {axis: {"w": np.zeros((50, 100), np.float32)} for axis in "xy"}
+    columns = ("test_loss", "test_accuracy", "train_loss")
+    create(tmp_path / "a.vtkhdf", Contents(alpha, beta, columns, directions))
+    more = (tmp_path / "a.vtkhdf").stat().st_size - expected_bytes(60000, 3, 10000)
+    assert 0 <= more < 32768  # axes and HDF5's own
 
 
 def test_a_line(tmp_path: Path) -> None:
