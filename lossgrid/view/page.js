@@ -17,6 +17,7 @@ const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 const PATH = "#f0308b";
 const STATUS = ["pending", "computed", "failed", "interpolated"];
 const MOST_DOTS = 101; // curves of more points have no dots
+const MOST_LABELS = 7; // of contour lines
 const FIELD_OF_VIEW = Math.PI / 4; // Plotly's
 
 const CAMERA = {
@@ -127,10 +128,12 @@ const axisOf = (look, text) => ({
 /** Tick labels of heights, at most so many: those of the values where heights are logarithms. */
 function ticks(scale, most) {
   if (!scale.logarithmic || !scale.levels.length) return {};
-  const every = Math.ceil(scale.levels.length / most);
-  const levels = scale.levels.filter((_, number) => number % every === 0);
+  const levels = thinned(scale.levels, most);
   return { tickvals: levels.map(Math.log10), ticktext: levels.map(short) };
 }
+
+/** Every second, third, ... of a list, so that there are at most so many. */
+const thinned = (list, most) => list.filter((_, number) => number % Math.ceil(list.length / most) === 0);
 
 const show = (id, traces, layout) =>
   Plotly.react(id, traces, layoutOf(theme(), layout), {
@@ -159,7 +162,7 @@ function drawSurface() {
   const [low, high] = heights(scale);
   const z = columns[name].values.map((row) => Float64Array.from(row, (value) => height(value, scale)));
   const axis = (text, range) => ({
-    title: { text }, range, gridcolor: look.line, showspikes: false, showbackground: false,
+    title: { text }, range, nticks: 5, gridcolor: look.line, showspikes: false, showbackground: false,
     color: look.text, zeroline: false,
   });
   const surface = {
@@ -174,7 +177,7 @@ function drawSurface() {
     scene: {
       xaxis: axis(alpha.title, ends(alpha.at)),
       yaxis: axis(beta.title, ends(beta.at)),
-      zaxis: { ...axis(columns[name].words, [low, high]), ...ticks(scale, 7) },
+      zaxis: { ...axis(columns[name].words, [low, high]), ...ticks(scale, 5) },
       aspectmode: "manual", aspectratio: SURFACE_RATIO, camera: state.camera,
     },
   });
@@ -245,12 +248,13 @@ function drawContour() {
 function levelLines(scale) {
   const z = columns[state.column].values.map((row) =>
     Float64Array.from(row, (value) => clamped(value, scale)));
+  const labelled = thinned(scale.levels, MOST_LABELS);
   return scale.levels.map((value) => ({
     type: "contour", x: axes[0].at, y: axes[1].at, z, hoverinfo: "skip", showscale: false,
     line: { color: "rgba(255,255,255,0.75)", width: 0.9 },
     contours: {
       type: "constraint", operation: "=", value,
-      showlabels: true, labelfont: { size: 9.5, color: "white" },
+      showlabels: labelled.includes(value), labelfont: { size: 9.5, color: "white" },
     },
   }));
 }
@@ -363,7 +367,9 @@ function markSurface() {
 /** All columns of a metric along an axis; `pick` takes a column's values along it. */
 function drawCurves(id, metric, axis, pick, mark) {
   const look = theme(), names = siblings(metric), scales = names.map(scaleOf).filter(Boolean);
-  const logarithmic = scales.find((scale) => scale.logarithmic);
+  const logarithmic = scales.some((scale) => scale.logarithmic);
+  const levels = [...new Set(scales.flatMap((scale) => scale.levels))].sort((a, b) => a - b);
+  const tickvals = thinned(levels, 9);
   const traces = names.map((name, number) => {
     const spread = columns[`${name}_sem`];
     return {
@@ -382,7 +388,7 @@ function drawCurves(id, metric, axis, pick, mark) {
     xaxis: { ...axisOf(look, axis.title), hoverformat: ".4g" },
     yaxis: {
       ...axisOf(look, names.length > 1 ? metric.replaceAll("_", " ") : columns[names[0]].words),
-      ...(logarithmic ? { type: "log", tickvals: logarithmic.levels, ticktext: logarithmic.levels.map(short) } : {}),
+      ...(logarithmic ? { type: "log", tickvals, ticktext: tickvals.map(short) } : {}),
     },
     shapes: mark === null ? [] : [lineAt(mark)],
   });
@@ -470,7 +476,7 @@ async function draw() {
     tellPoint();
     tellPin();
     markSurface();
-    await Promise.all([drawContour(), drawCuts(), drawSurface()]);
+    await Promise.all([drawSurface(), drawContour(), drawCuts()]);
   } else {
     await drawLine();
   }
