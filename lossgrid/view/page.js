@@ -187,8 +187,10 @@ const ends = (at) => [at[0], at[at.length - 1]];
 
 /** Plotly's lines on a surface lie at equal distances: at whole decades, or at the round levels. */
 function linesOnSurface({ logarithmic, levels, low, high }) {
-  const [start, size] = logarithmic ? [Math.ceil(Math.log10(low)), 1] : [levels[0], levels[1] - levels[0]];
   if (!logarithmic && levels.length < 2) return { highlight: false };
+  const [before, last] = levels.slice(-2);
+  const size = logarithmic ? 1 : last - before;
+  const start = logarithmic ? Math.ceil(Math.log10(low)) : last - size * Math.floor((last - low) / size);
   const end = logarithmic ? Math.log10(high) : high;
   return { show: true, start, end, size, color: "rgba(255,255,255,0.55)", width: 1, highlight: false };
 }
@@ -403,7 +405,7 @@ const lineAt = (x) => ({
 const checkpointsOnLine = (names) =>
   isPlane ? [] : landscape.trajectories.flatMap((path) =>
     names.filter((name) => path.values[name]).map((name) => ({
-      x: decoded(path.alpha), y: decoded(path.values[name]), text: path.checkpoints, mode: "markers",
+      x: decoded(path[axes[0].name]), y: decoded(path.values[name]), text: path.checkpoints, mode: "markers",
       name: `${columns[name].split}, checkpoints`, hovertemplate: "%{y:.5g} %{text}",
       marker: { symbol: "diamond", size: 8, color: PALETTE[names.indexOf(name) % PALETTE.length] },
     })));
@@ -576,8 +578,7 @@ async function save(id) {
   const margin = { ...plot.layout.margin, t: 44 };
   const shapes = id === "contour" ? [] : plot.layout.shapes; // where the mouse was is no result
   const layout = { ...plot.layout, shapes, margin, title: { text: words, font: { size: 15 }, x: 0.5, y: 0.97, yanchor: "top" } };
-  const figure = { data: plot.data, layout, config: plot._context };
-  const href = await Plotly.toImage(figure, { format: "png", width, height: tall + 40, scale: 4 });
+  const href = await Plotly.toImage({ data: plot.data, layout }, { format: "png", width, height: tall + 40, scale: 4 });
   const file = `${landscape.name}-${isPlane ? `${state.column}-` : ""}${id}.png`;
   Object.assign(document.createElement("a"), { href, download: file }).click();
 }

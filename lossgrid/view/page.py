@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -79,15 +80,13 @@ def _landscape(results: Landscape, snapshot: Snapshot) -> dict[str, Any]:
         longest = "beta" if beta.size > snapshot.alpha.size else "alpha"
         axes = {longest: axes[longest]}
     trajectories = results.trajectories
-    explained = [t.explained_variance for t in trajectories.values()]
-    shares = next((pair.tolist() for pair in explained if pair is not None), [None, None])
     return {
         "name": snapshot.name,
         "facts": facts(results.attributes, snapshot),
         "notes": _drawn_note(status.shape, (rows.size, columns.size)),
         "axes": [
             {"name": name, "share": share, "at": _array(at)}
-            for (name, at), share in zip(axes.items(), shares, strict=False)
+            for (name, at), share in zip(axes.items(), _shares(trajectories), strict=False)
         ],
         "status": _array(status[drawn]),
         "columns": {
@@ -166,6 +165,15 @@ def _trajectory(name: str, trajectory: Trajectory, snapshot: Snapshot) -> dict[s
         **_laid(trajectory, snapshot),
         "draped": _laid(_refined(trajectory), snapshot),
     }
+
+
+def _shares(trajectories: Mapping[str, Trajectory]) -> list[float | None]:
+    """What each axis explains of the trajectories' variance, where that is known."""
+    for trajectory in trajectories.values():
+        shares = trajectory.explained_variance
+        if shares is not None and np.isfinite(shares).all():
+            return [float(share) for share in shares]
+    return [None, None]
 
 
 def _laid(trajectory: Trajectory, snapshot: Snapshot) -> dict[str, Any]:

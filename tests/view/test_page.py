@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -53,8 +54,11 @@ Visit = Callable[..., Any]
 @pytest.fixture
 def visit(browser: Any, tmp_path: Path) -> Iterator[Visit]:
     """Opens the page of a landscape once it is drawn, and sees at the end that all went well."""
+    requested: list[str] = []
+    said: list[tuple[str, str]] = []
     wrong: list[str] = []
     contexts = []
+    own = (tmp_path / "page.html").as_uri()
 
     def opened(landscape: Landscape, **options: Any) -> Any:
         output = tmp_path / "page.html"
@@ -64,9 +68,8 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Visit]:
         contexts.append(context)
         context.set_default_timeout(60_000)
         page = context.new_page()
-        own = output.as_uri()
-        page.on("request", lambda r: r.url.startswith((own, "blob:")) or wrong.append(r.url))
-        page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
+        page.on("request", lambda r: requested.append(r.url))
+        page.on("console", lambda m: said.append((m.type, m.text)))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(own)
         drawn(page, 1)
@@ -76,6 +79,8 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Visit]:
     for context in contexts:
         context.close()
     assert wrong == []
+    assert [text for kind, text in said if kind == "error"] == []
+    assert [url for url in requested if not url.startswith((own, "blob:"))] == []
 
 
 def drawn(page: Any, times: int) -> None:
@@ -426,10 +431,21 @@ def test_without_webgl_all_else_works(browser: Any, tmp_path: Path) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.uint8])
-def test_arrays_are_as_short_as_they_can_be(kind: type) -> None:
-    assert _array(np.array([1, 2, 250], kind))["kind"] in ("Float32Array", "Uint8Array")
-    assert _array(np.array([1e-200, 1e300, np.nan, np.inf]))["kind"] == "Float64Array"
+@pytest.mark.parametrize(
+    ("values", "kind", "dtype"),
+    [
+        (BOWL, "Float32Array", "<f4"),
+        (np.array([0.1, np.nan, np.inf, -np.inf]), "Float32Array", "<f4"),
+        (np.array([1e-200, 1.0]), "Float64Array", "<f8"),
+        (np.array([1e300, np.nan, np.inf]), "Float64Array", "<f8"),
+        (np.array([[0, 1, 255]], np.uint8), "Uint8Array", "<u1"),
+    ],
+)
+def test_arrays_are_as_short_as_they_can_be(values: Any, kind: str, dtype: str) -> None:
+    stored = _array(values)
+    assert stored["kind"] == kind
+    back = np.frombuffer(b64decode(stored["data"]), dtype).reshape(stored["shape"])
+    np.testing.assert_allclose(back, values, rtol=1e-6, atol=0)
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
