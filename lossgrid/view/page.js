@@ -99,7 +99,7 @@ const title = (name, scale) => columns[name].words + (scale && scale.logarithmic
 function theme() {
   const style = getComputedStyle(document.documentElement);
   return Object.fromEntries(
-    ["panel", "text", "faint", "line", "grid", "accent"].map((name) => [
+    ["panel", "text", "line", "grid", "accent"].map((name) => [
       name, style.getPropertyValue(`--${name}`).trim(),
     ]),
   );
