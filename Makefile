@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine bench-speed bench-start bench-gpu environments system clean
+.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -33,6 +33,9 @@ bench-speed: .venv/installed-dev ## measure what a grid point costs (not part of
 bench-start: .venv/installed-dev ## measure how soon a run begins and its memory (not part of the tests)
 	$(BIN)/python benchmarks/start.py
 
+bench-page: .venv/installed-dev ## measure an interactive page in a browser (not part of the tests)
+	$(BIN)/python benchmarks/page.py
+
 bench-gpu: .venv/installed-dev ## measure what a point costs on one GPU (not part of the tests)
 	$(BIN)/python benchmarks/gpu.py
 
@@ -52,7 +55,7 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,digits,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,html,digits,dev]'
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py

@@ -184,6 +184,19 @@ def export(files: tuple[Path, ...], output: Path | None, script: Path | None, **
 
 
 @commands.command()
+@FILE
+@click.option("--output", "-o", type=PATH, help="By default an .html file beside FILE.")
+@click.option("--column", help="What to show first, such as test_loss.")
+def html(file: Path, output: Path | None, column: str | None) -> int:
+    """Make a results FILE one interactive page, which opens in any browser without a network."""
+    from lossgrid.store.results import read_results
+    from lossgrid.view.page import write_page
+
+    click.echo(write_page(read_results(file), column, output or file.with_suffix(".html")))
+    return 0
+
+
+@commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--column", help="Which loss, such as test_loss.")
 @click.option("--levels", callback=_numbers, default="0.1,1", show_default=True)

@@ -28,7 +28,7 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    for command in ("run", "plan", "status", "watch", "plot", "render", "export", "doctor"):
+    for command in ("run", "plan", "status", "watch", "plot", "render", "export", "html", "doctor"):
         assert f"\n  {command} " in said
 
 
@@ -195,6 +195,18 @@ def test_export_without_vtk_says_how_to_get_it(tmp_path: Path) -> None:
     table = tmp_path / "a.csv"
     subprocess.run([*command, "--output", str(table)], check=True)
     assert len(table.read_text().splitlines()) == 36
+
+
+def test_html(tmp_path: Path) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    done = lossgrid("html", out, "--column", "train_loss")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{out.with_suffix('.html')}: 7 x 5 points, ")
+    page = out.with_suffix(".html").read_text()
+    assert "<title>toy: loss landscape</title>" in page
+    assert '"column": "train_loss"' in page
+    assert '["Grid", "7 x 5 points over ' in page
 
 
 def test_status_and_plot(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"
 TRIES = "lossgrid/points/attempt"
 
+TRAJECTORIES = "lossgrid/trajectory"
+
+TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
+"""Datasets of a trajectory that are no values of columns."""
+
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
     RANK: (np.int32, -1),  # who computed the point
     SECONDS: (np.float32, np.nan),  # how long it took there
@@ -65,3 +70,8 @@ def epoch_record(columns: Sequence[str]) -> np.dtype[Any]:
 def value_dataset(column: str) -> str:
     """Path of the values of a column such as `test_loss`."""
     return f"{POINT_DATA}/{column}"
+
+
+def trajectory_dataset(name: str, what: str) -> str:
+    """Path of a dataset of a trajectory: one of its facts, or its true values of a column."""
+    return f"{TRAJECTORIES}/{name}/{what}"
