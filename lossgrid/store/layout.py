@@ -27,6 +27,10 @@ NO_EPOCH = 255
 
 EPOCH_ROWS = 64
 """More often than this no batch can be halved."""
+TRAJECTORIES = "lossgrid/trajectory"
+
+TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
+"""Datasets of a trajectory that are no values of columns."""
 
 RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"
@@ -65,3 +69,8 @@ def epoch_record(columns: Sequence[str]) -> np.dtype[Any]:
 def value_dataset(column: str) -> str:
     """Path of the values of a column such as `test_loss`."""
     return f"{POINT_DATA}/{column}"
+
+
+def trajectory_dataset(name: str, what: str) -> str:
+    """Path of a dataset of a trajectory: one of its facts, or its true values of a column."""
+    return f"{TRAJECTORIES}/{name}/{what}"
