@@ -28,7 +28,8 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    for command in ("run", "plan", "status", "watch", "plot", "render", "export", "doctor"):
+    commands = ("run", "plan", "trajectory", "status", "watch", "plot", "render", "export", "doctor")
+    for command in commands:
         assert f"\n  {command} " in said
 
 
