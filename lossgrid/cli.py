@@ -82,6 +82,20 @@ def plan(job: Path, overrides: tuple[str, ...], ranks: int) -> int:
 
 
 @commands.command()
+@JOB
+@SET
+def trajectory(job: Path, overrides: tuple[str, ...]) -> int:
+    """Show where the checkpoints of JOB lie on its plane, and a range that holds them.
+
+    Writes nothing.
+    """
+    from lossgrid.projecting import trajectory
+
+    click.echo(trajectory(job, overrides))
+    return 0
+
+
+@commands.command()
 @FILE
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON, for programs.")
 def status(file: Path, as_json: bool) -> int:
@@ -161,18 +175,32 @@ def look_options(command: Any) -> Any:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--output", "-o", type=PATH, help="By default a .vts file beside FILE.")
 @look_options
+@click.option("--trajectory", "run", metavar="NAME", help="Write this training run's path: .vtp.")
 @click.option("--paraview", "script", type=PATH, help="Also write a ParaView script that draws it.")
-def export(files: tuple[Path, ...], output: Path | None, script: Path | None, **look: Any) -> int:
+def export(
+    files: tuple[Path, ...],
+    output: Path | None,
+    run: str | None,
+    script: Path | None,
+    **look: Any,
+) -> int:
     """Write a results FILE for other programs, chosen by the suffix of --output.
 
-    .vts surface, .vtp its contour lines, .vti flat image, .csv table; .pvd a series of surfaces on
-    one scale from several FILEs.
+    .vts surface, .vtp its contour lines (or a trajectory), .vti flat image, .csv table; .pvd a
+    series of surfaces on one scale from several FILEs.
     """
     from lossgrid.store.results import read_results
-    from lossgrid.view.export import export, export_script
+    from lossgrid.view.export import export, export_script, export_trajectory
     from lossgrid.view.relief import Look
 
     results = [read_results(file) for file in files]
+    if run:
+        if script or len(files) > 1:
+            raise click.UsageError("--trajectory takes one FILE, and no --paraview")
+        output = output or files[0].with_name(f"{files[0].stem}-{run}.vtp")
+        (only,) = results
+        click.echo(export_trajectory(only, only.trajectories, run, output, Look(**look)))
+        return 0
     output = output or files[0].with_suffix(".vts")
     if script:
         click.echo(export_script(results, output, script, Look(**look)))

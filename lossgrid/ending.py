@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lossgrid import epochs, precision
+from lossgrid import epochs, precision, trajectories
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.store.results import Results
@@ -31,7 +31,7 @@ def conclude(
     if unfinished:
         left = results.count(PENDING)
         again = f" and {failed} failed" if failed else ""
-        before = "" if left else ", before some were compared with float32"
+        before = "" if left else ", with work left that comes after them"
         say(
             f"stopped with {left} of {results.points} points pending{again}{before}; "
             f"all others are in {where}: run the same command again to go on"
@@ -51,7 +51,8 @@ def conclude(
     for split, population in sampled.items():
         share = results.values[f"{split}_samples"].mean() / population
         say(f"          {split}: from {share:.1%} of all evaluations of a sample")
-    for said in filter(None, [epochs.told(results), precision.told(results)]):
+    facts = [epochs.told(results), precision.told(results), *trajectories.told(results)]
+    for said in filter(None, facts):
         say(f"          {said}")
     if odd := results.not_finite():
         counts = ", ".join(f"{count} of {name}" for name, count in odd.items())

@@ -38,8 +38,8 @@ def fingerprint(
     Paths and times do not count.
     """
     parts = {
-        "weights": _digest(model.state_dict()),
-        "directions": _digest({"corners": plane.corners, **_names(plane)}, torch.float64),
+        "weights": digest(model.state_dict()),
+        "directions": digest({"corners": plane.corners, **_names(plane)}, torch.float64),
         "alpha": _axis(grid.alpha),
         "beta": "none" if grid.beta is None else _axis(grid.beta),
         "refine": _by_rule(job.grid.refine),
@@ -101,8 +101,8 @@ def _names(plane: Plane) -> dict[str, Tensor]:
 
 def _split(split: Split) -> str:
     leaves = [*tree_leaves(split.inputs), *tree_leaves(split.targets)]
-    digest = _digest({str(number): leaf for number, leaf in enumerate(leaves)})
-    return f"{len(split)} samples {digest} {_described(split.prepare)}"
+    contents = digest({str(number): leaf for number, leaf in enumerate(leaves)})
+    return f"{len(split)} samples {contents} {_described(split.prepare)}"
 
 
 def _described(prepare: Any) -> str:
@@ -113,7 +113,7 @@ def _described(prepare: Any) -> str:
     return str(getattr(prepare, "__qualname__", type(prepare).__qualname__))
 
 
-def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> str:
+def digest(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> str:
     """BLAKE2b over names, types, shapes and bytes, in order.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from lossgrid import __version__, epochs, precision
+from lossgrid import __version__, epochs, precision, trajectories
 from lossgrid.computing import Computing
 from lossgrid.ending import conclude
 from lossgrid.engine.messages import DONE
@@ -25,9 +25,12 @@ from lossgrid.engine.world import World
 from lossgrid.errors import UserError
 from lossgrid.evaluate import Checked, Plan
 from lossgrid.fingerprint import HARDWARE, SIZES, are_near, differences, theta_values
+from lossgrid.following import Following
 from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
 from lossgrid.problem import prepare_checkpoint
+from lossgrid.projecting import Projected, principal_of, projected
+from lossgrid.space import Principal
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.results import Results, check_replaceable, read_results
@@ -76,9 +79,11 @@ class Lead:
 
     Attributes:
         computing: what comes between the last two.
+        following: what comes after that.
     """
 
     computing: Computing
+    following: Following
 
     def __init__(self, world: World, stack: ExitStack, stopping: StopRequest) -> None:
         self._world = world
@@ -91,6 +96,8 @@ class Lead:
         self._results: Results | None = None
         self._tuning: str | None = None
         self._pending: PointSet
+        self._principal: Principal | None
+        self._projected: Projected
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
 
     def begin(
@@ -119,6 +126,15 @@ class Lead:
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         return job, None if self._results is None else epochs.plans(self._results)[-1]
 
+    def find_components(self) -> Principal | None:
+        """The principal components that all ranks take for directions, if the job wants such.
+
+        Raises:
+            UserError: the model or a checkpoint can't be loaded, or there are too few.
+        """
+        self._principal = principal_of(self._job)
+        return self._principal
+
     def choose(
         self, loaded: Loaded, stored: Plan | None, reports: Sequence[Report], room: int
     ) -> Checked:
@@ -136,6 +152,7 @@ class Lead:
         self._compare(reports)
         facts = loaded.plane.geometry().items()
         self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
+        self._project(loaded)
         self._parallel = self._is_parallel([parallel for _, parallel in reports])
         if stored is None and self._job.evaluation.tune:
             tuned = measure(self._job, loaded, self._world.size)
@@ -181,6 +198,8 @@ class Lead:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._announce()
+        columns = prepared.whole.columns
+        self.following = Following(self._results, columns, self._job.folder, self._say)
         return Order(
             compute=len(self._pending) > 0,
             parallel=self._parallel,
@@ -277,6 +296,13 @@ class Lead:
         able_and_useful = all(able) and self._world.size > 1 and not refines
         return asked == "parallel" or (asked == "auto" and able_and_useful)
 
+    def _project(self, loaded: Loaded) -> None:
+        """Find where trajectories lie, and say whether the grid holds them."""
+        model, grid = loaded.problem.build_model(), loaded.grid
+        self._projected = projected(self._job, loaded.plane, model, self._principal)
+        for name, trajectory in self._projected.trajectories.items():
+            self._say(trajectories.coverage(name, trajectory, grid.alpha, grid.beta))
+
     def _measure_theta(self, prepared: Prepared) -> dict[str, float]:
         """Values at theta itself, shown and checked before anything else is spent."""
         found, seconds = prepared.measure_theta()
@@ -293,7 +319,7 @@ class Lead:
 
     def _continue(self, results: Results, prepared: Prepared, theta: Mapping[str, float]) -> None:
         """See that these are the job's own results, and begin a new epoch for a smaller plan."""
-        made_of = prepared.fingerprint | theta_values(theta)
+        made_of = self._made_of(prepared, theta)
         known = epochs.fingerprint_of(results)
         begins = prepared.checked.shrunk and epochs.has_room(results)
         if begins:
@@ -308,6 +334,9 @@ class Lead:
             )
         if begins:
             epochs.begin(results, prepared.plan, theta)
+
+    def _made_of(self, prepared: Prepared, theta: Mapping[str, float]) -> dict[str, str]:
+        return prepared.fingerprint | self._projected.fingerprint | theta_values(theta)
 
     def _no_smaller(self, results: Results, plan: Plan) -> str | None:
         if not epochs.has_room(results):
@@ -340,7 +369,7 @@ class Lead:
             geometry=plane.geometry(),
             attributes={
                 "job": self._job.to_yaml(),
-                "fingerprint": json.dumps(prepared.fingerprint | theta_values(theta)),
+                "fingerprint": json.dumps(self._made_of(prepared, theta)),
                 "plan": prepared.plan.to_json(),
                 "check": json.dumps(
                     {"error": prepared.checked.error, "objections": prepared.checked.objections}
@@ -353,6 +382,7 @@ class Lead:
             },
             compared=precision.sample(shape).size if low and not uncompared else 0,
             epoch=epochs.record(prepared.plan, theta),
+            trajectories=self._projected.trajectories,
         )
 
     def _announce(self) -> None:

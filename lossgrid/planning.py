@@ -17,6 +17,7 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, equip, free_memory, load, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
+from lossgrid.projecting import principal_of
 from lossgrid.store.create import expected_bytes
 from lossgrid.store.results import Results, read_results
 
@@ -36,7 +37,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     results = read_results(job.output) if job.output.exists() else None
     with TemporaryDirectory() as folder:
         trained = _with_checkpoint(job, Path(folder))
-        loaded = load(trained, worlds.alone())
+        loaded = load(trained, worlds.alone(), principal_of(trained))
         plan, why = _chosen(trained, loaded, results, ranks)
         room = free_memory(loaded, worlds.alone())
         prepared = equip(trained, loaded, choose(trained, loaded, plan, room))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,8 +36,8 @@ from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
 from lossgrid.evaluate.widths import widths
 from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
-from lossgrid.problem import Problem, load_problem, shuffled
-from lossgrid.space import Grid, Plane, build_plane
+from lossgrid.problem import Problem, load_checkpoint, load_problem, shuffled
+from lossgrid.space import Grid, Plane, Principal, build_plane
 from lossgrid.store.samples import SampleFile, samples_path
 
 
@@ -125,6 +127,40 @@ class Prepared:
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
+    def try_checkpoint(self, path: Path, smallest: bool) -> list[float] | str:
+        """Values of all columns with all of a checkpoint's weights, or why there are none.
+
+        Args:
+            path: of the checkpoint, which need not lie in the plane.
+            smallest: whether no smaller plan can follow.
+
+        Raises:
+            OutOfMemoryError: one may do.
+        """
+        try:
+            values: list[float] = self._at_checkpoint(path).tolist()
+        except OutOfMemoryError as error:
+            if not smallest:
+                raise
+            return summary(error)
+        except Exception as error:  # a user's code may fail with any weights
+            return summary(error)
+        finally:
+            gc.collect()  # the evaluator, whose graphs hold themselves
+        return values
+
+    def _at_checkpoint(self, path: Path) -> NDArray[np.float64]:
+        loaded, plane = self.loaded, self.plane
+        model = loaded.problem.build_model()
+        load_checkpoint(model, path)
+        corners = torch.zeros_like(plane.corners)
+        plane.layout.write(plane.layout.state(model), corners[0])
+        problem = replace(loaded.problem, build_model=lambda: copy.deepcopy(model))
+        there = replace(loaded, problem=problem, plane=replace(plane, corners=corners))
+        values: NDArray[np.float64]
+        (values,) = there.evaluator(self.plan, self.checked.recorded[self.plan]).at([(0.0, 0.0)])
+        return values
+
     def again(
         self, points: NDArray[np.int64], stopping: Callable[[], bool], smallest: bool
     ) -> NDArray[np.float64]:
@@ -157,12 +193,13 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     return equip(job, loaded, choose(job, loaded, stored, free_memory(loaded, world)))
 
 
-def load(job: Job, world: World) -> Loaded:
+def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
     """Load the job's parts, on every rank; nothing is learned of what others have.
 
     Args:
         job: what to compute.
         world: the rank's place among the others, which decides its device and cores.
+        principal: the components that directions of kind pca are, found by one rank for all.
 
     Raises:
         UserError: a part can't be loaded or does not fit.
@@ -175,7 +212,7 @@ def load(job: Job, world: World) -> Loaded:
         splits = {name: shuffled(split) for name, split in problem.splits.items()}
         problem = replace(problem, splits=splits)
     model = problem.build_model()
-    plane = build_plane(job, model, dtype_of(job.evaluation.precision))
+    plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
     grid = Grid.of(job.grid)
     made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
     return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)

@@ -84,8 +84,11 @@ def _take_part(
 ) -> int:
     """The steps of a run; whatever rank 0 decides or fails at, all ranks learn."""
     job, stored = led(world, lambda: _of(lead).begin(path, overrides, overwrite))
+    principal = led(world, lambda: _of(lead).find_components())
     loaded, reports = each(
-        world, lambda: load(job, world), lambda loaded: (loaded.fingerprint, parallel_hdf5())
+        world,
+        lambda: load(job, world, principal),
+        lambda loaded: (loaded.fingerprint, parallel_hdf5()),
     )
     _, rooms = each(world, lambda: free_memory(loaded, world), lambda room: room)
     checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms)))
@@ -116,6 +119,7 @@ def _follow(
     unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
     if prepared.plan.is_low:
         unfinished = _compare(world, stopping, lead, prepared, order, unfinished)
+    unfinished = unfinished or _evaluate_checkpoints(world, stopping, lead, prepared, order)
     return led(world, lambda: _of(lead).conclude(unfinished))
 
 
@@ -171,6 +175,35 @@ def _compare(
     smallest = order.no_smaller is not None
     _, found = each(world, lambda: prepared.again(mine, stopping, smallest), lambda values: values)
     return led(world, lambda: _of(lead).compare(prepared, points, found))
+
+
+def _evaluate_checkpoints(
+    world: World, stopping: StopRequest, lead: Lead | None, prepared: Prepared, order: Order
+) -> bool:
+    """Compute the true values of trajectories' checkpoints, one a rank; whether any were left."""
+    smallest = order.no_smaller is not None
+    while paths := led(world, lambda: _of(lead).following.next(world.size)):
+        if _evaluate(world, stopping, lead, prepared, paths, smallest):
+            return True
+    return False
+
+
+def _evaluate(
+    world: World,
+    stopping: StopRequest,
+    lead: Lead | None,
+    prepared: Prepared,
+    paths: list[Path],
+    smallest: bool,
+) -> bool:
+    """One round of that; whether a signal asked to stop."""
+    mine = paths[world.rank : world.rank + 1]
+    _, found = each(
+        world,
+        lambda: [prepared.try_checkpoint(path, smallest) for path in mine],
+        lambda tried: (tried, stopping()),
+    )
+    return led(world, lambda: _of(lead).following.store(found))
 
 
 def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWriter | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossgrid import precision
+from lossgrid import precision, trajectories
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.progress import clock
 from lossgrid.store.lock import is_alive, read_holder
@@ -136,6 +136,7 @@ class Status:
         errors: the first few failed points, each with where it is and its message.
         epochs: how many points were computed by which plan, in words, if there are several.
         compared: how far values of low precision are from those of float32, in words.
+        trajectories: how much of each the plane shows, and how true the surface is, in words.
         work: the run that is at work, if one is.
     """
 
@@ -151,6 +152,7 @@ class Status:
     errors: list[dict[str, str]]
     epochs: str | None
     compared: str | None
+    trajectories: list[str]
     work: Work | None
 
     @classmethod
@@ -193,6 +195,7 @@ class Status:
             ],
             epochs=_epochs(results),
             compared=precision.told(results),
+            trajectories=trajectories.told(results),
             work=None if at_work is None else _work(tally, at_work),
         )
 
@@ -206,6 +209,7 @@ class Status:
             f"{self.file}: {self.progress()}",
             self.pace(),
             *filter(None, [self.best.text() if self.best else None, self.epochs, self.compared]),
+            *self.trajectories,
             *(f"  at {error['at']}: {error['message']}" for error in self.errors),
         ]
         if self.failed > len(self.errors):

@@ -28,7 +28,9 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    for command in ("run", "plan", "status", "watch", "plot", "render", "export", "html", "doctor"):
+    computing = ("run", "plan", "trajectory", "status", "watch")
+    viewing = ("plot", "render", "export", "html", "measure")
+    for command in (*computing, *viewing, "doctor"):
         assert f"\n  {command} " in said
 
 

@@ -12,6 +12,7 @@ from lossgrid.job.schema import (
     ModelSpec,
     RuntimeSpec,
     SplitSpec,
+    TrajectorySpec,
     metric_name,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "ModelSpec",
     "RuntimeSpec",
     "SplitSpec",
+    "TrajectorySpec",
     "metric_name",
     "read_job",
 ]

@@ -139,6 +139,13 @@ def _absolute(value: object, info: ValidationInfo) -> Path:
     return Path(tidy if os.path.realpath(tidy) == os.path.realpath(plain) else plain)
 
 
+def _listed(value: object) -> list[object]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise expected("a path, a pattern such as run/epoch-*.pt, or a list of these")
+    return listed
+
+
 Text = Annotated[str, BeforeValidator(_text)]
 FileStem = Annotated[str, BeforeValidator(_file_stem)]
 CallableSpec = Annotated[str, BeforeValidator(_callable_spec)]
@@ -153,3 +160,4 @@ Switch = StrictBool
 Kwargs = Annotated[dict[str, Any], BeforeValidator(_kwargs)]
 Patterns = Annotated[str | list[str], BeforeValidator(_patterns)]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
+Checkpoints = Annotated[list[AbsolutePath], BeforeValidator(_listed)]

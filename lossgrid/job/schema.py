@@ -24,6 +24,7 @@ from lossgrid.job.fields import (
     AbsolutePath,
     AxisPoints,
     CallableSpec,
+    Checkpoints,
     Count,
     CountOrAuto,
     Duration,
@@ -90,6 +91,15 @@ def _splits(value: object) -> object:
     return value
 
 
+def _trajectories(value: object) -> object:
+    if not isinstance(value, dict):
+        raise expected("trajectories by name, such as sgd: {checkpoints: run/epoch-*.pt}")
+    for name in value:
+        if not is_identifier(name):
+            raise refusal("is not a trajectory's name (letters, digits, underscores)", str(name))
+    return value
+
+
 def _first_repeated(names: Iterable[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
@@ -146,21 +156,22 @@ class SplitSpec(Section):
 class DirectionsSpec(Section):
     """What alpha and beta move the parameters along."""
 
-    kind: Literal["random", "between", "file"] = "random"
+    kind: Literal["random", "between", "pca", "file"] = "random"
     seed: Seed = 0
     normalization: Literal["filter", "layer", "model", "none"]
     ignore: list[Literal["bias", "norm"]]
     parameters: Patterns = "*"
     include: Literal["parameters", "state"] = "parameters"
-    checkpoints: list[AbsolutePath] = []
+    checkpoints: Checkpoints = []
     path: AbsolutePath | None = None
 
     @classmethod
     def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         kind = data.get("kind", "random")
-        for key, owner in _KIND_OF_KEY.items():
-            if key in data and kind != owner and kind in _KIND_OF_KEY.values():
-                raise refusal(f"only applies to kind: {owner}, and this is kind: {kind}", key)
+        for key, owners in _KINDS_OF_KEY.items():
+            if key in data and kind in _KINDS and kind not in owners:
+                wanted = " or ".join(owners)
+                raise refusal(f"only applies to kind: {wanted}, and this is kind: {kind}", key)
         if kind == "random":
             return {"normalization": "filter", "ignore": ["bias", "norm"], **data}
         return {"normalization": "none", "ignore": [], **data}
@@ -178,16 +189,42 @@ class DirectionsSpec(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_pca(self) -> DirectionsSpec:
+        if self.kind != "pca":
+            return self
+        if not self.checkpoints:
+            raise refusal("is required with kind: pca, such as run/epoch-*.pt", "checkpoints")
+        if self.normalization not in ("none", "model"):
+            raise refusal(
+                f"{self.normalization} would turn principal components into other directions, "
+                "expected none or model",
+                "normalization",
+            )
+        return self
+
     def applicable(self) -> dict[str, Any]:
         """The section's keys and values, without the keys that belong to other kinds."""
         return {
             key: value
             for key, value in self.model_dump().items()
-            if _KIND_OF_KEY.get(key, self.kind) == self.kind
+            if self.kind in _KINDS_OF_KEY.get(key, _KINDS)
         }
 
 
-_KIND_OF_KEY = {"seed": "random", "checkpoints": "between", "path": "file"}
+_KINDS_OF_KEY = {"seed": ["random"], "checkpoints": ["between", "pca"], "path": ["file"]}
+_KINDS = ["random", "between", "pca", "file"]
+
+
+class TrajectorySpec(Section):
+    """The checkpoints of a training run, to be projected onto the plane.
+
+    Epochs and learning rates that the files do not tell may stand here, one a checkpoint.
+    """
+
+    checkpoints: Checkpoints
+    epochs: list[Real] | None = None
+    learning_rates: list[Real] | None = None
 
 
 class AxisSpec(Section):
@@ -266,6 +303,7 @@ class Job(Section):
     loss: Annotated[Text, AfterValidator(_loss)] = "cross_entropy"
     metrics: Annotated[list[Annotated[Text, AfterValidator(_metric)]], AfterValidator(_metrics)]
     directions: DirectionsSpec = Field(default_factory=lambda: DirectionsSpec.model_validate({}))
+    trajectories: Annotated[dict[str, TrajectorySpec], BeforeValidator(_trajectories)] = {}
     grid: GridSpec
     evaluation: EvaluationSpec = EvaluationSpec()
     runtime: RuntimeSpec = RuntimeSpec()
@@ -331,7 +369,8 @@ class Job(Section):
     @model_validator(mode="after")
     def _check_output(self) -> Job:
         inputs = {self._path, self.model.checkpoint, self.directions.path}
-        if self.output in inputs.union(self.directions.checkpoints):
+        trajectories = [spec.checkpoints for spec in self.trajectories.values()]
+        if self.output in inputs.union(self.directions.checkpoints, *trajectories):
             raise refusal(f"{self.output} is an input of the job, and would be lost", "output")
         if self.output.suffix != ".vtkhdf":
             raise refusal("must end in .vtkhdf, by which ParaView knows what it is", "output")

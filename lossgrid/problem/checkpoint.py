@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import os
 import pickle
-from collections.abc import Iterable, Mapping
-from glob import escape
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,74 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         UserError: if the file is missing, cut short or something else, or if the safetensors
             package is needed and not installed.
     """
-    content = _content(path)
+    return _state(_content(path), path)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint of which only what is looked at is read from the disk.
+
+    Attributes:
+        state: tensors by name.
+        epoch: the file's own entry of that name, if it has one.
+        learning_rate: likewise, or `lr`.
+    """
+
+    state: State
+    epoch: float | None
+    learning_rate: float | None
+
+
+def open_checkpoint(path: Path, model: nn.Module) -> Opened:
+    """Open a checkpoint of a model without reading its tensors, as `torch.save` has made them.
+
+    Files in the format of torch before 1.6 can't be mapped, and are read whole.
+
+    Raises:
+        UserError: as `load_checkpoint`, but for weights that are not finite.
+    """
+    content = _content(path, mapped=True)
+    state = _state(content, path)
+    _check_fit(state, model, path)
+    rates = (_number(content, name) for name in ("learning_rate", "lr"))
+    return Opened(state, _number(content, "epoch"), next((r for r in rates if r is not None), None))
+
+
+def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
+    """The files of a trajectory, those of a pattern in the order of the numbers in their names.
+
+    Args:
+        paths: files, or patterns of files such as run/epoch-*.pt.
+
+    Raises:
+        UserError: no file matches a pattern.
+    """
+    found = []
+    for path in paths:
+        is_pattern = any(character in str(path) for character in "*?[") and not path.exists()
+        matching = sorted(map(Path, glob.glob(str(path))), key=_natural) if is_pattern else [path]
+        if not matching:
+            raise UserError(f"checkpoints: no file matches {path}: correct it in the job file")
+        found += matching
+    return found
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """By which epoch-9 comes before epoch-10."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(str(path))
+    ]
+
+
+_NUMBERS = re.compile(r"([0-9]+)")
+
+
+def _number(content: object, name: str) -> float | None:
+    value = content.get(name) if isinstance(content, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _state(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         content = next((content[key] for key in KEYS if _is_state(content.get(key))), content)
     if not _is_state(content):
@@ -74,7 +144,7 @@ def save_checkpoint(state: State, path: Path) -> None:
 
 def _remove_abandoned(prefix: str, folder: Path) -> None:
     """Remove what dead processes have begun under a name."""
-    for file in folder.glob(f"{escape(prefix)}*.tmp"):
+    for file in folder.glob(f"{glob.escape(prefix)}*.tmp"):
         process = file.name[len(prefix) : -len(".tmp")]
         if process.isdigit() and not Path("/proc", process).exists():
             file.unlink(missing_ok=True)
@@ -131,11 +201,12 @@ def check_finite(model: nn.Module, source: str) -> None:
         )
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path, mapped: bool = False) -> Any:
     try:
         if path.suffix == ".safetensors":
             return importlib.import_module("safetensors.torch").load_file(path, device="cpu")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        mapped = mapped and zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise UserError(
             f"checkpoint {path} does not exist: correct its path in the job file"

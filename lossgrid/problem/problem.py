@@ -43,7 +43,7 @@ def load_problem(job: Job) -> Problem:
     Raises:
         UserError: if a part cannot be loaded, or the parts do not fit together.
     """
-    model = _load_model(job.model, job.folder)
+    model = load_model(job.model, job.folder)
     splits = {name: load_split(name, spec, job.folder) for name, spec in job.data.items()}
     loss = load_loss(job.loss, job.folder)
     metrics = load_metrics(list(job.metrics), loss, job.folder)
@@ -74,7 +74,12 @@ def make_model(spec: ModelSpec, folder: Path) -> nn.Module:
     return model
 
 
-def _load_model(spec: ModelSpec, folder: Path) -> nn.Module:
+def load_model(spec: ModelSpec, folder: Path) -> nn.Module:
+    """The trained model, in eval mode, on the CPU.
+
+    Raises:
+        UserError: if it cannot be made, or its checkpoint does not fit.
+    """
     model = make_model(spec, folder)
     if spec.checkpoint is None:
         check_finite(model, f"the model of {spec.factory!r}")

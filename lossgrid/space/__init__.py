@@ -6,5 +6,16 @@ from lossgrid.space.directions import Direction
 from lossgrid.space.grid import Grid
 from lossgrid.space.layout import Layout
 from lossgrid.space.plane import Plane, build_plane
+from lossgrid.space.principal import Principal, principal
+from lossgrid.space.projection import Projection
 
-__all__ = ["Direction", "Grid", "Layout", "Plane", "build_plane"]
+__all__ = [
+    "Direction",
+    "Grid",
+    "Layout",
+    "Plane",
+    "Principal",
+    "Projection",
+    "build_plane",
+    "principal",
+]

@@ -79,6 +79,11 @@ class Layout:
             )
         return layout
 
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        """The moving entries of a model, by name."""
+        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        return {entry.name: state[entry.name].detach() for entry in self.entries}
+
     def flatten(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         """One vector, shape (size,), of named tensors; zeros where a name is absent."""
         flat = torch.zeros(self.size, dtype=dtype)
@@ -90,6 +95,16 @@ class Layout:
         for entry in self.entries:
             if entry.name in tensors:
                 flat[entry.begin : entry.end] = tensors[entry.name].detach().reshape(-1)
+
+    def read(self, tensors: Mapping[str, Tensor], begin: int, part: Tensor) -> None:
+        """Read a part of the vector of named tensors, from its element `begin` on, all present."""
+        end = begin + part.numel()
+        for entry in self.entries:
+            first, last = max(begin, entry.begin), min(end, entry.end)
+            if first < last:
+                numbers = tensors[entry.name].detach().reshape(-1)
+                numbers = numbers[first - entry.begin : last - entry.begin]
+                part[first - begin : last - begin] = numbers
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The entries by name, in their shapes, as parts of a flat vector."""

@@ -21,6 +21,7 @@ from lossgrid.space.directions import (
 )
 from lossgrid.space.layout import Layout
 from lossgrid.space.normalization import normalize
+from lossgrid.space.principal import Principal
 
 BLOCK = 1 << 16
 """Numbers that are worked on at a time in float64, where a whole layer would cost memory."""
@@ -77,7 +78,12 @@ class Plane:
         return facts
 
 
-def build_plane(job: Job, model: nn.Module, dtype: torch.dtype = torch.float64) -> Plane:
+def build_plane(
+    job: Job,
+    model: nn.Module,
+    dtype: torch.dtype = torch.float64,
+    principal: Principal | None = None,
+) -> Plane:
     """The line or plane that a job asks for, on the CPU.
 
     Args:
@@ -85,6 +91,7 @@ def build_plane(job: Job, model: nn.Module, dtype: torch.dtype = torch.float64) 
         model: the trained network; its weights are theta. Not changed.
         dtype: of the corners. A direction is rounded to float32 in any case, which is what the
             results file holds, so that the file defines the plane exactly.
+        principal: the components that directions of kind pca are.
 
     Raises:
         UserError: a checkpoint or direction file does not fit the network.
@@ -92,7 +99,7 @@ def build_plane(job: Job, model: nn.Module, dtype: torch.dtype = torch.float64) 
     spec = job.directions
     axes = ("x",) if job.grid.beta is None else ("x", "y")
     layout = Layout.of(model, spec)
-    theta = _state(model, layout)
+    theta = layout.state(model)
     corners = torch.zeros(1 + len(axes), layout.size, dtype=dtype)
     layout.write(theta, corners[0])
     if spec.kind == "between":
@@ -101,6 +108,10 @@ def build_plane(job: Job, model: nn.Module, dtype: torch.dtype = torch.float64) 
         for axis, corner in zip(axes, corners[1:], strict=True):
             for view, block in _drawn(spec, axis, layout, theta, corner):
                 view.copy_(block.to(torch.float32))
+    elif spec.kind == "pca":
+        assert principal is not None
+        for component, corner in zip(principal.components, corners[1:], strict=True):
+            layout.write(normalize(layout.views(component), theta, spec.normalization), corner)
     else:
         assert spec.path is not None
         found = read_directions(spec.path, axes, layout)
@@ -164,16 +175,10 @@ def _offsets(layout: Layout, corners: Tensor) -> Plane:
     return Plane(layout, corners, False, directions)
 
 
-def _state(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
-    """The moving entries of a model."""
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {entry.name: state[entry.name].detach() for entry in layout.entries}
-
-
 def _checkpoint(path: Path, model: nn.Module, layout: Layout) -> dict[str, Tensor]:
     other = copy.deepcopy(model)
     load_checkpoint(other, path)
-    return _state(other, layout)
+    return layout.state(other)
 
 
 def _product(x: Tensor, y: Tensor) -> float:

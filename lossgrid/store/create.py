@@ -15,6 +15,7 @@ from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import fsync, reason
+from lossgrid.store.trajectory import Trajectory
 
 Direction = Mapping[str, NDArray[np.float32]]
 
@@ -32,6 +33,7 @@ class Contents:
         attributes: attributes of the file (job, fingerprint, versions, plan, created).
         compared: how many points will be computed again in float32.
         epoch: the first plan's record, see `layout.epoch_record`; None leaves no room for others.
+        trajectories: by name.
     """
 
     alpha: NDArray[np.float64]
@@ -42,6 +44,7 @@ class Contents:
     attributes: Mapping[str, str] = field(default_factory=dict)
     compared: int = 0
     epoch: NDArray[Any] | None = None
+    trajectories: Mapping[str, Trajectory] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -135,6 +138,27 @@ def _write_science(file: Any, contents: Contents) -> None:
         group = directions.create_group(axis)
         for name, values in direction.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
+    for name, trajectory in contents.trajectories.items():
+        _write_trajectory(file, name, trajectory)
+
+
+def _write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
+    facts = {
+        "alpha": trajectory.alpha,
+        "beta": trajectory.beta,
+        "checkpoint": np.array([path.encode() for path in trajectory.checkpoints]),
+        "epoch": trajectory.epoch,
+        "learning_rate": trajectory.learning_rate,
+    }
+    for fact, data in facts.items():
+        if data is not None:
+            file.create_dataset(layout.trajectory_dataset(name, fact), data=data)
+    for column, values in trajectory.values.items():
+        place = layout.trajectory_dataset(name, column)
+        _allocate(file, place, values.shape, np.float64, np.nan)
+    if trajectory.explained_variance is not None:
+        group = file[layout.TRAJECTORIES][name]
+        group.attrs["explained_variance"] = trajectory.explained_variance
 
 
 def _write_text(group: Any, name: str, text: str) -> None:

@@ -27,6 +27,10 @@ NO_EPOCH = 255
 
 EPOCH_ROWS = 64
 """More often than this no batch can be halved."""
+TRAJECTORIES = "lossgrid/trajectory"
+
+TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
+"""Datasets of a trajectory that are no values of columns."""
 
 RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"

@@ -119,6 +119,14 @@ class Results:
             return rows[rows["point"] >= 0]
 
     @property
+    def trajectories(self) -> dict[str, Trajectory]:
+        """Training runs that are projected onto the plane, by name, in the file's order."""
+        with opened(self.path) as file:
+            if layout.TRAJECTORIES not in file:
+                return {}
+            return {name: _trajectory(g) for name, g in file[layout.TRAJECTORIES].items()}
+
+    @property
     def epochs(self) -> NDArray[Any]:
         """What each plan epoch has of its own, in their order: see `layout.epoch_record`.
 

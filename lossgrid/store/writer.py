@@ -386,6 +386,28 @@ def write_epoch(results: Results, number: int, record: NDArray[Any]) -> None:
         fsync(results.path)
 
 
+def write_true_values(
+    results: Results, found: Mapping[tuple[str, int], Mapping[str, float]]
+) -> None:
+    """Store the true values of checkpoints.
+
+    Args:
+        results: the file; all of its ranks have closed it.
+        found: values by column, for the checkpoints of trajectories by name and index.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    import h5py
+
+    with storing(results.path):
+        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
+            for (name, index), values in found.items():
+                for column, value in values.items():
+                    file[layout.trajectory_dataset(name, column)][index] = value
+        fsync(results.path)
+
+
 def reset_lost(results: Results) -> None:
     """After a power loss, make every point pending again whose values the disk may not have.
 

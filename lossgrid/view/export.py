@@ -6,7 +6,7 @@ Only what needs VTK loads it: a table does not.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.errors import UserError
+from lossgrid.store.trajectory import Trajectory
 from lossgrid.view import Landscape
 from lossgrid.view.paraview import script
+from lossgrid.view.path import SurfacePath
 from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
 from lossgrid.view.snapshot import Snapshot, choose_column
@@ -81,6 +83,37 @@ def export_script(results: Sequence[Landscape], surface: Path, output: Path, loo
     with whole(output) as partial:
         partial.write_text(script(scene.snapshot, scene.relief, surface, lines, output))
     return "\n".join([f"{output}: draws it with pvbatch or ParaView's Python shell", *told])
+
+
+def export_trajectory(
+    results: Landscape,
+    trajectories: Mapping[str, Trajectory],
+    name: str,
+    output: Path,
+    look: Look,
+) -> str:
+    """Write a training run's path over the surface as a .vtp file, on the surface's own relief.
+
+    Returns: what was written and what is missing, for people.
+
+    Raises:
+        UserError: as `export`, and if there is no such trajectory or it lies beside the surface.
+    """
+    from lossgrid.view import vtkfiles
+
+    if output.suffix.lower() != ".vtp":
+        raise UserError(f"{output}: a trajectory's file ends in .vtp")
+    if look.levels is not None:
+        raise UserError(f"{output}: holds no contour lines; export them without --trajectory")
+    if name not in trajectories:
+        known = ", ".join(trajectories) or "none: 'trajectories' in a job file makes some"
+        raise UserError(f"{results.name}: no trajectory {name!r} (the file has {known})")
+    scene = _Scene.of(results, look)
+    path = SurfacePath.of(trajectories[name], scene.snapshot)
+    if not np.isfinite(path.under).any():
+        raise UserError(f"{results.name}: no part of {name} lies on the surface")
+    vtkfiles.write(vtkfiles.path(path, scene.relief), output)
+    return _told(output, f"path of {path.words()} over the surface", scene.snapshot)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.errors import UserError
+from lossgrid.view.path import SurfacePath
 from lossgrid.view.relief import Relief
 from lossgrid.view.saving import whole
 from lossgrid.view.snapshot import Snapshot
@@ -110,6 +111,24 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     level_of = np.searchsorted((rises[1:] + rises[:-1]) / 2, reached)  # the nearest
     _add(lines, {snapshot.column: np.array(relief.levels)[level_of]})
     return lines
+
+
+def path(path: SurfacePath, relief: Relief) -> vtkPolyData:
+    """A path over the surface, in as many lines as pieces of it lie there, with all columns."""
+    places = np.stack([path.alpha, path.beta, relief.heights(path.under)], axis=1)
+    pieces = path.pieces()
+    kept = np.concatenate(pieces)
+    points = vtkPoints()
+    points.SetData(_array("places", np.ascontiguousarray(places[kept])))
+    lines = vtkCellArray()
+    begin = 0
+    for piece in pieces:
+        lines.InsertNextCell(piece.size, list(range(begin, begin := begin + piece.size)))
+    data = vtkPolyData()
+    data.SetPoints(points)
+    data.SetLines(lines)
+    _add(data, {name: values[kept] for name, values in path.columns.items()})
+    return data
 
 
 def write(data: vtkDataSet, output: Path) -> None:

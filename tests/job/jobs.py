@@ -50,6 +50,7 @@ _plain = st.recursive(
 )
 _kwargs = st.dictionaries(_names, _plain, max_size=2)
 _paths = st.sampled_from(["a.pt", "../b/c d.safetensors", "/abs/é.h5", "~/w.pt", "x/../y"])
+_runs = st.sampled_from(["run/e-*.pt", "a.pt"]) | st.lists(_paths, min_size=1, max_size=3)
 _auto = st.just("auto") | st.integers(1, 100)
 
 
@@ -76,7 +77,8 @@ def _directions(draw: st.DrawFn, checkpoints: int) -> dict[str, Any]:
     ends = st.lists(_paths, min_size=checkpoints, max_size=checkpoints)
     between = _some({"kind": st.just("between"), "checkpoints": ends}, **common)
     file = _some({"kind": st.just("file"), "path": _paths})
-    return draw(random | between | file)
+    pca = {"kind": st.just("pca"), "checkpoints": _runs}
+    return draw(random | between | file | _some(pca, include=common["include"]))
 
 
 @st.composite
@@ -103,6 +105,11 @@ def job_settings(draw: st.DrawFn) -> dict[str, Any]:
             },
             name=st.from_regex(r"[\w.-]{1,20}x", fullmatch=True),
             output=st.just("out/surface.vtkhdf"),
+            trajectories=st.dictionaries(
+                _names,
+                _some({"checkpoints": _runs}, epochs=st.lists(st.floats(0, 9), max_size=2)),
+                max_size=2,
+            ),
             loss=st.sampled_from(["cross_entropy", "mse", "losses.py:focal"]),
             metrics=metrics,
             evaluation=_some(

@@ -70,6 +70,8 @@ def test_other_losses_have_no_accuracy_by_default(tmp_path: Path) -> None:
         ({"kind": "random", "normalization": "none", "ignore": []}, "none", []),
         ({"kind": "between", "checkpoints": ["b.pt"]}, "none", []),
         ({"kind": "between", "checkpoints": ["b.pt"], "ignore": ["bias"]}, "none", ["bias"]),
+        ({"kind": "pca", "checkpoints": "run/*.pt"}, "none", []),
+        ({"kind": "pca", "checkpoints": ["a.pt"], "normalization": "model"}, "model", []),
         ({"kind": "file", "path": "d.h5"}, "none", []),
         ({"kind": "file", "path": "d.h5", "normalization": "none", "ignore": []}, "none", []),
     ],
@@ -84,7 +86,7 @@ def test_normalization_and_ignore_follow_the_kind(
 @pytest.mark.parametrize(
     ("directions", "words"),
     [
-        ({"checkpoints": ["b.pt"]}, "checkpoints: only applies to kind: between, and this is"),
+        ({"checkpoints": ["b.pt"]}, "checkpoints: only applies to kind: between or pca, and this"),
         ({"path": "d.h5"}, "path: only applies to kind: file, and this is kind: random"),
         (
             {"kind": "between", "checkpoints": ["b.pt"], "seed": 1},
@@ -97,8 +99,16 @@ def test_normalization_and_ignore_follow_the_kind(
         ({"kind": "file", "path": "d.h5", "parameters": "conv*"}, "is used as it is"),
         ({"kind": "between"}, "checkpoints: found 0, expected 1 for a line"),
         ({"kind": "between", "checkpoints": ["b", "c"]}, "found 2, expected 1 for a line"),
-        ({"kind": "pca"}, "kind: found 'pca', expected 'random', 'between' or 'file'"),
-        ({"kind": "pca", "seed": 1}, "kind: found 'pca', expected 'random', 'between' or 'file'"),
+        ({"kind": "pca"}, "checkpoints: is required with kind: pca"),
+        ({"kind": "pca", "checkpoints": []}, "checkpoints: found an empty list, expected a path"),
+        ({"kind": "pca", "checkpoints": [3]}, "checkpoints.0: found 3, expected a path"),
+        (
+            {"kind": "pca", "checkpoints": "e*.pt", "normalization": "filter"},
+            "normalization: filter would turn principal components into other directions",
+        ),
+        ({"kind": "pca", "checkpoints": "e*.pt", "path": "d.h5"}, "path: only applies to kind: f"),
+        ({"kind": "hessian"}, "kind: found 'hessian', expected 'random', 'between', 'pca' or"),
+        ({"kind": "hessian", "seed": 1}, "kind: found 'hessian', expected 'random', 'between'"),
         ({"ignore": "bias"}, "ignore: found 'bias', expected a list"),
         ({"ignore": ["biases"]}, "ignore.0: found 'biases', expected 'bias' or 'norm'"),
         ({"parameters": []}, "parameters: found an empty list, expected a name pattern"),
@@ -113,6 +123,15 @@ def test_directions_that_contradict_themselves_are_refused(
     sentence = refusal(tmp_path, minimal(directions=directions))
     assert sentence.startswith("directions.")
     assert words in sentence
+
+
+def test_checkpoints_are_a_path_a_pattern_or_a_list(tmp_path: Path) -> None:
+    pca = {"kind": "pca", "checkpoints": "run/e-*.pt"}
+    runs = {"sgd": {"checkpoints": ["a.pt", "b*.pt"], "epochs": [0, 1.5], "learning_rates": None}}
+    job = read(tmp_path, minimal(directions=pca, trajectories=runs))
+    assert job.directions.checkpoints == [tmp_path / "run" / "e-*.pt"]
+    assert job.trajectories["sgd"].checkpoints == [tmp_path / "a.pt", tmp_path / "b*.pt"]
+    assert job.trajectories["sgd"].epochs == [0, 1.5]
 
 
 def test_a_plane_lies_between_two_checkpoints(tmp_path: Path) -> None:
@@ -235,6 +254,18 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
         ({"evaluation": {"batch_size": "all"}}, "found 'all', expected auto or an integer >= 1"),
         ({"runtime": {"share_gpus": 1}}, "share_gpus: found 1, expected true or false"),
         ({"runtime": {"sync_seconds": -1}}, "found -1, expected a number of seconds >= 0"),
+        ({"trajectories": ["run/*.pt"]}, "trajectories: found a list, expected trajectories by"),
+        ({"trajectories": {"a b": {"checkpoints": "x"}}}, "trajectories.'a b': is not a traj"),
+        ({"trajectories": {"sgd": {}}}, "trajectories.sgd.checkpoints: is required, but missing"),
+        ({"trajectories": {"sgd": "run/*.pt"}}, "sgd: found 'run/*.pt', expected the keys check"),
+        (
+            {"trajectories": {"sgd": {"checkpoints": "x", "epochs": ["one"]}}},
+            "trajectories.sgd.epochs.0: found 'one', expected a number",
+        ),
+        (
+            {"output": "o.vtkhdf", "trajectories": {"sgd": {"checkpoints": ["a", "o.vtkhdf"]}}},
+            "is an input of the job",
+        ),
         ({"curvature": None}, "curvature: unknown key"),
     ],
 )

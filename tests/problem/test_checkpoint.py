@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from lossgrid.errors import UserError
 from lossgrid.models import digits_cnn, resnet20, resnet56
-from lossgrid.problem import load_checkpoint, read_checkpoint, save_checkpoint
+from lossgrid.problem import (
+    find_checkpoints,
+    load_checkpoint,
+    open_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from tests.shared import shared_file
 
 
@@ -229,3 +235,41 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
         file.touch()
     save_checkpoint(state(), tmp_path / "a.pt")
     assert set(tmp_path.iterdir()) == {tmp_path / "a.pt", *others}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("beside", "epoch", "rate"),
+    [
+        ({}, None, None),
+        ({"epoch": 3, "lr": 0.1}, 3, 0.1),
+        ({"epoch": 3.5, "learning_rate": 0.25, "lr": 0.5}, 3.5, 0.25),
+        ({"epoch": "third", "optimizer": {"lr": 1}}, None, None),
+    ],
+)
+def test_opened_it_tells_what_lies_beside_the_weights(
+    tmp_path: Path, beside: dict[str, object], epoch: float, rate: float, legacy: bool
+) -> None:
+    path = tmp_path / "a.pt"
+    content = {"state_dict": state(), **beside}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    found = open_checkpoint(path, digits_cnn())
+    assert_equal(dict(found.state), state())
+    assert (found.epoch, found.learning_rate) == (epoch, rate)
+
+
+def test_opened_it_must_fit_the_model(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a.pt does not fit the model"):
+        open_checkpoint(tmp_path / "a.pt", resnet20())
+
+
+def test_files_of_a_pattern_come_by_number(tmp_path: Path) -> None:
+    for name in ("e-10.pt", "e-9.pt", "e-100.pt", "e-9b.pt", "best.pt", "f[1].pt", "f1.pt"):
+        (tmp_path / name).touch()
+    found = find_checkpoints([tmp_path / "e-*.pt", tmp_path / "best.pt", tmp_path / "f[1].pt"])
+    names = ["e-9.pt", "e-9b.pt", "e-10.pt", "e-100.pt", "best.pt", "f[1].pt"]
+    assert found == [tmp_path / name for name in names]
+    assert find_checkpoints([tmp_path / "none.pt"]) == [tmp_path / "none.pt"]
+    with pytest.raises(UserError, match=r"no file matches .*g-\*"):
+        find_checkpoints([tmp_path / "g-*"])

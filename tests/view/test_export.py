@@ -22,7 +22,8 @@ from vtkmodules.vtkIOXML import (
 )
 
 from lossgrid.errors import UserError
-from lossgrid.view.export import export
+from lossgrid.store.trajectory import Trajectory
+from lossgrid.view.export import export, export_trajectory
 from lossgrid.view.relief import Look
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
 
@@ -210,6 +211,62 @@ def test_contour_lines_keep_off_what_is_missing(tmp_path: Path) -> None:
     assert np.isfinite(z).all()
     assert lines.GetNumberOfPoints() > 100
     assert not ((x < ALPHA[10] - 1e-9) & (y < BETA[8] - 1e-9)).any()
+
+
+def trained(*places: tuple[float, float]) -> dict[str, Trajectory]:
+    """One trajectory, sgd; true losses are the checkpoints' numbers, epochs ten times that."""
+    alpha, beta = np.array(places).T
+    numbers = np.arange(alpha.size, dtype=np.float64)
+    files = tuple(f"{number:g}.pt" for number in numbers)
+    return {"sgd": Trajectory(alpha, beta, files, 10 * numbers, None, {"test_loss": numbers}, None)}
+
+
+def test_a_trajectory_lies_on_the_surface(tmp_path: Path) -> None:
+    """Over a bilinear surface, whose heights are known everywhere."""
+    slope = 1 + ALPHA[None] + 2 * BETA[:, None]
+    places = [(0.0, 0.0), (1.5, 1.0), (1.5, 1.9)]
+    look = Look(logarithmic=False, stretch=2.0)
+    surface = plane(values={"test_loss": slope})
+    told = export_trajectory(surface, trained(*places), "sgd", tmp_path / "a.vtp", look)
+    assert told.endswith("a.vtp: path of 3 checkpoints over the surface")
+    path = opened(tmp_path / "a.vtp")
+    assert path.GetNumberOfLines() == 1
+    assert path.GetNumberOfPoints() > 50
+    x, y, z = points(path).T
+    under = array(path, "surface_test_loss")
+    np.testing.assert_allclose(under, 1 + x + 2 * y, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(z, 2 * (under - slope.min()), rtol=1e-6, atol=1e-6)
+    checkpoints = array(path, "is_checkpoint") > 0
+    np.testing.assert_allclose(np.c_[x, y][checkpoints], places, atol=1e-6)
+    np.testing.assert_array_equal(array(path, "true_test_loss")[checkpoints], [0, 1, 2])
+    np.testing.assert_allclose(array(path, "epoch"), 10 * array(path, "checkpoint"))
+
+
+def test_a_trajectory_is_cut_where_there_is_no_surface(tmp_path: Path) -> None:
+    places = [(0.0, 0.0), (0.0, 5.0), (0.5, 5.0), (0.5, 1.0)]
+    told = export_trajectory(plane(), trained(*places), "sgd", tmp_path / "a.vtp", Look())
+    assert "path of 4 checkpoints, 2 of them beside it and left out, over the surface" in told
+    path = opened(tmp_path / "a.vtp")
+    assert path.GetNumberOfLines() == 2
+    assert (points(path)[:, 1] <= BETA[-1]).all()
+    assert set(array(path, "checkpoint")[array(path, "is_checkpoint") > 0]) == {0, 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "look", "words"),
+    [
+        ("adam", "a.vtp", Look(), r"no trajectory 'adam' \(the file has sgd\)"),
+        ("sgd", "a.vts", Look(), r"a.vts: a trajectory's file ends in .vtp"),
+        ("sgd", "a.vtp", Look(levels=(1.0,)), r"holds no contour lines"),
+        ("sgd", "a.vtp", Look(), r"no part of sgd lies on the surface"),
+    ],
+)
+def test_a_trajectory_that_can_not_be_had(
+    name: str, output: str, look: Look, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        export_trajectory(plane(), trained((9, 9), (9, 8)), name, tmp_path / output, look)
+    assert not (tmp_path / output).exists()
 
 
 def test_levels_that_are_not_reached(tmp_path: Path) -> None:
