@@ -21,6 +21,7 @@ ERRORS = "lossgrid/errors"
 PRECISION = "lossgrid/precision"
 EPOCHS = "lossgrid/epochs"
 EPOCH = "lossgrid/points/epoch"
+TRAJECTORIES = "lossgrid/trajectory"
 
 NO_EPOCH = 255
 """Of a point that has not been computed."""
@@ -31,6 +32,9 @@ EPOCH_ROWS = 64
 RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"
 TRIES = "lossgrid/points/attempt"
+
+TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
+"""Datasets of a trajectory that are no values of columns."""
 
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
     RANK: (np.int32, -1),  # who computed the point

@@ -18,6 +18,7 @@ from lossgrid.engine.pointset import PointSet
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import reason
+from lossgrid.store.trajectory import Trajectory
 
 SLICE = 1_000_000
 """Points read at a time where a whole array would cost memory."""
@@ -136,6 +137,14 @@ class Results:
         for epochs, computed in zip(self._parts(layout.EPOCH), done, strict=True):
             counts += np.bincount(epochs[computed], minlength=256)
         return counts
+
+    @property
+    def trajectories(self) -> dict[str, Trajectory]:
+        """Training runs that are projected onto the plane, by name, in the file's order."""
+        with opened(self.path) as file:
+            if layout.TRAJECTORIES not in file:
+                return {}
+            return {name: _trajectory(g) for name, g in file[layout.TRAJECTORIES].items()}
 
     def at(self, points: NDArray[np.int64], columns: Sequence[str]) -> NDArray[np.float64]:
         """Stored values of some points, by their flat indices: shape (points, columns)."""
@@ -276,6 +285,19 @@ class _Values(Mapping[str, NDArray[np.float64]]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def _trajectory(group: Any) -> Trajectory:
+    stored = {name: dataset[...] for name, dataset in group.items()}
+    return Trajectory(
+        alpha=stored["alpha"],
+        beta=stored.get("beta"),
+        checkpoints=tuple(path.decode() for path in stored["checkpoint"].tolist()),
+        epoch=stored.get("epoch"),
+        learning_rate=stored.get("learning_rate"),
+        values={n: v for n, v in stored.items() if n not in layout.TRAJECTORY_FACTS},
+        explained_variance=group.attrs.get("explained_variance"),
+    )
 
 
 def _texts(group: Any) -> dict[str, str]:
