@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lossgrid.store.trajectory import Trajectory
+
 __all__ = ["Landscape"]
 
 
@@ -34,3 +36,7 @@ class Landscape(Protocol):
     @property
     def status(self) -> NDArray[np.uint8]:
         """0 pending, 1 done, 2 failed, 3 interpolated; shape as the values."""
+
+    @property
+    def trajectories(self) -> Mapping[str, Trajectory]:
+        """Training runs that are projected onto the plane or line, by name."""
