@@ -47,8 +47,9 @@ class Scale:
         """
         if self.constant:
             return []
-        rounds = self._log_rounds if self.logarithmic else self._linear_rounds
-        candidates = rounds() if wanted is None else sorted(set(wanted))
+        if wanted is not None:
+            return sorted({level for level in wanted if self.low < level < self.high})
+        candidates = self._log_rounds() if self.logarithmic else self._linear_rounds()
         margin = 1e-9 * (self.high - self.low)
         return [level for level in candidates if self.low < level < self.high - margin]
 

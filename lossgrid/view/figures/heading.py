@@ -14,17 +14,18 @@ from lossgrid.view.snapshot import Snapshot
 
 _NOTE_SIZE = 0.8
 _LINE = 1.25
+_ABOVE_TICKS = 0.75  # of the title's own distance: a tick's label may reach as high
 
 
 def write_heading(axes: Axes, heading: str, notes: Iterable[str]) -> None:
     """Write a heading and, smaller, a line for each note."""
     lines = list(notes)
-    size, pad = _NOTE_SIZE * rcParams["font.size"], rcParams["axes.titlepad"] / 2
+    size, pad = _NOTE_SIZE * rcParams["font.size"], rcParams["axes.titlepad"]
     axes.set_title(heading, pad=pad + _LINE * size * len(lines), parse_math=False)
     axes.annotate(
         "\n".join(lines),
         (0.5, 1.0),
-        xytext=(0.0, pad / 2),
+        xytext=(0.0, _ABOVE_TICKS * pad),
         xycoords="axes fraction",
         textcoords="offset points",
         ha="center",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lossgrid.errors import UserError
 from lossgrid.problem.checkpoint import read_checkpoint
 from lossgrid.view.figures.options import Options
-from lossgrid.view.figures.sheet import sheet
+from lossgrid.view.figures.sheet import add_legend, sheet
 
 _BINS = 200
 _BEYOND = 0.0005
@@ -68,7 +68,7 @@ def _draw(figure: Figure, weights: dict[str, NDArray[np.float32]], *, logarithmi
     edges = np.histogram_bin_edges(np.empty(0), _BINS, (float(np.min(ends)), float(np.max(ends))))
     for number, (name, values) in enumerate(weights.items()):
         counts, _ = np.histogram(values, edges)
-        label = rf"{name}: {values.size:,} weights, $\sigma$ = {values.std(dtype=np.float64):.3g}"
+        label = f"{name}: {values.size:,} weights, std {values.std(dtype=np.float64):.3g}"
         axes.stairs(counts, edges, color=f"C{number}", fill=len(weights) == 1, label=label)
     if logarithmic:
         axes.set_yscale("log")
@@ -77,4 +77,4 @@ def _draw(figure: Figure, weights: dict[str, NDArray[np.float32]], *, logarithmi
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set(xlabel="weight", ylabel="number of weights", xlim=(edges[0], edges[-1]))
     axes.grid(axis="y")
-    figure.legend(loc="outside lower center", ncols=1)
+    add_legend(figure, axes.patches)

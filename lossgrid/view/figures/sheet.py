@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 
 from lossgrid.errors import UserError
 from lossgrid.view.figures.heading import fit_headings
@@ -22,6 +22,7 @@ from lossgrid.view.snapshot import Snapshot
 # Without the date, the same figure is the same file.
 _UNDATED = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 _PANEL = (2 / 3, 3 / 4)
+_HANDLE, _CHARACTER = 5.0, 0.55  # widths in a legend, by the size of the font
 
 
 @contextmanager
@@ -61,13 +62,17 @@ def sheet(output: Path, options: Options, panels: tuple[int, int] = (1, 1)) -> I
             ) from None
 
 
-def add_legend(figure: Figure, lines: Iterable[Line2D]) -> None:
-    """Explain lines below all axes, each label once."""
-    handles = {line.get_label(): line for line in lines}
-    if handles:
-        wide = figure.get_figwidth() > 5
-        columns = len(handles) if wide or len(handles) == 3 else 2
-        figure.legend(handles=[*handles.values()], loc="outside lower center", ncols=columns)
+def add_legend(figure: Figure, artists: Iterable[Artist]) -> None:
+    """Explain artists below all axes, each label once, with as many in a row as fit."""
+    handles = {str(artist.get_label()): artist for artist in artists}
+    if not handles:
+        return
+    room = figure.get_figwidth() * 72 / matplotlib.rcParams["font.size"]
+    wide = [_HANDLE + _CHARACTER * len(label) for label in handles]
+    columns = len(handles) if sum(wide) <= room else max(1, int(room / max(wide)))
+    legend = figure.legend(handles=[*handles.values()], loc="outside lower center", ncols=columns)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def told(output: Path, snapshots: Iterable[Snapshot]) -> str:
