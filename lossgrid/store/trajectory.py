@@ -18,7 +18,7 @@ class Trajectory:
 
     Attributes:
         alpha: float64, shape (n,). beta: likewise, or None over a line.
-        checkpoints: the files, relative to the job's folder if they lie in it.
+        checkpoints: the files, absolute or relative to the job's folder.
         epoch: when each was stored, if that is known.
         learning_rate: with which each was reached, likewise.
         values: column name -> the true values at the checkpoints themselves, which need not lie
@@ -67,11 +67,11 @@ class Trajectory:
         rows, up = np.zeros_like(columns), np.zeros_like(right)
         if beta is not None and self.beta is not None:
             rows, up = _between(beta, self.beta)
+        grid = np.atleast_2d(values)
         total = np.zeros(self.alpha.size)
         for row, height in ((rows, 1 - up), (rows + 1, up)):
             for column, width in ((columns, 1 - right), (columns + 1, right)):
                 share = height * width
-                grid = np.atleast_2d(values)
                 corner = grid[np.minimum(row, len(grid) - 1), np.minimum(column, alpha.size - 1)]
                 with np.errstate(invalid="ignore"):  # 0 x infinity, which is not taken
                     total += np.where(share == 0, 0.0, share * corner)

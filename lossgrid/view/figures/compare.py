@@ -80,9 +80,7 @@ def _draw_planes(
     snapshots = [planes_of(one, options.columns)[0] for one in landscapes]
     names = dict.fromkeys(snapshot.column for snapshot in snapshots)
     if len(names) > 1:
-        raise UserError(
-            f"the files differ in what is first ({', '.join(names)}): choose a --column"
-        )
+        raise UserError(f"the files begin with {' and '.join(names)}: choose one with --column")
     together = np.concatenate([snapshot.values.ravel() for snapshot in snapshots])
     fraction = snapshots[0].is_fraction
     scale = scale_for(together, fraction=fraction, logarithmic=options.logarithmic)

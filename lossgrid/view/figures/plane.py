@@ -19,21 +19,20 @@ from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, MaxNLocato
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
-from lossgrid.lattice import lattice, strides
 from lossgrid.view import Landscape
 from lossgrid.view.figures.heading import mark_best
 from lossgrid.view.figures.options import Options
 from lossgrid.view.scale import Scale
 from lossgrid.view.snapshot import Snapshot, choose_column, words
+from lossgrid.view.thinning import drawn_lattice
 
 _MOST_DRAWN = 1000
-_FEWEST_DRAWN = 5
 _DARK_PART = 0.85  # of the colour map: the rest is too light for lines on white paper
 _LIGHT = 0.36  # the luminance from which black reads better than white
 _LABEL_SIZE = 0.75
 _CLEARANCE = 1.15
+_TIGHT = 1.5  # ticks on a colour bar for each that matplotlib would put there
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Plane:
             else {"ax": beside, "fraction": 0.03, "pad": 0.02, "aspect": 8 * figure.get_figheight()}
         )
         bar = figure.colorbar(self.colours, spacing="uniform", **place)
-        bar.ax.yaxis.set_major_locator(FixedLocator(self.levels))
+        bar.ax.yaxis.set_major_locator(_Levels(self.levels))
         bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: self.text(value)))
         label = words(self.snapshot.column)
@@ -95,7 +94,7 @@ def draw_plane(axes: Axes, snapshot: Snapshot, scale: Scale, options: Options) -
         UserError: none of the wanted levels is on the scale, or a heat map has any.
     """
     assert snapshot.beta is not None
-    rows, columns = _drawn_lattice(snapshot.status)
+    rows, columns = drawn_lattice(snapshot.status, _MOST_DRAWN)
     alpha, beta = snapshot.alpha[columns], snapshot.beta[rows]
     values = np.ma.masked_invalid(snapshot.values[np.ix_(rows, columns)])
     shown = values.clip(scale.low, scale.high)
@@ -137,6 +136,15 @@ def mark_best_of_plane(axes: Axes, snapshot: Snapshot) -> None:
     assert snapshot.beta is not None
     iy, ix = np.unravel_index(snapshot.best, snapshot.status.shape)
     mark_best(axes, float(snapshot.alpha[ix]), float(snapshot.beta[iy]))
+
+
+class _Levels(FixedLocator):
+    """All levels, or every second or third where there is no room for their labels."""
+
+    def tick_values(self, vmin: Any, vmax: Any) -> Any:
+        """The levels that are labelled."""
+        self.nbins = max(2, int(_TIGHT * self.axis.get_tick_space()))  # type: ignore[union-attr]
+        return super().tick_values(vmin, vmax)
 
 
 def _levels(scale: Scale, options: Options, column: str) -> list[float]:
@@ -225,23 +233,3 @@ def _leave_out(lines: ContourSet, axes: Axes, labels: Sequence[Text]) -> None:
     outline = np.array([(left, bottom), (right, bottom), (right, top), (left, top)])
     polygons = [Path(np.append(p, p[:1], axis=0), closed=True) for p in (outline, *holes)]
     lines.set_clip_path(Path.make_compound_path(*polygons), axes.transData)
-
-
-def _drawn_lattice(status: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns to draw: the finest lattice without pending points, at most 1000 an axis.
-
-    A run computes lattice by lattice, coarse to fine, so that an unfinished one has a whole, if
-    coarser, picture. Where no lattice of five points an axis is complete, all points are drawn,
-    with the pending ones blank.
-    """
-    ny, nx = status.shape
-    thin = 1
-    while max(ny, nx) > thin * _MOST_DRAWN:
-        thin *= 2
-    for stride in sorted({thin, *strides(ny, nx)}):
-        rows, columns = lattice(ny, stride), lattice(nx, stride)
-        if stride > 1 and min(rows.size, columns.size) < _FEWEST_DRAWN:
-            break
-        if stride >= thin and (status[np.ix_(rows, columns)] != PENDING).all():
-            return rows, columns
-    return lattice(ny, thin), lattice(nx, thin)

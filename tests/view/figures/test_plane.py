@@ -15,7 +15,6 @@ from lossgrid.lattice import coarse_to_fine
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plane import (
     Plane,
-    _drawn_lattice,
     draw_plane,
     label_lines,
     mark_best_of_plane,
@@ -80,13 +79,6 @@ def test_an_unfinished_run_shows_its_coarse_picture() -> None:
     values = np.where(status == 1, 1.0 + alpha**2, np.nan)
     made = plane(values={"test_loss": values}, status=status, alpha=alpha, beta=beta)
     assert WHITE not in colours(drawn(made).axes, [(-0.9, 0.1), (0.5, 1.1), (1.9, 1.9)])
-
-
-def test_large_grids_are_thinned() -> None:
-    rows, columns = _drawn_lattice(np.ones((2100, 3), np.uint8))
-    assert rows.size <= 1001
-    assert (rows[0], rows[-1]) == (0, 2099)
-    assert columns[-1] == 2
 
 
 def test_values_beyond_the_scale_have_its_end_colours() -> None:
