@@ -29,8 +29,8 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
-    told = "run plan status watch plot compare histogram render export doctor".split()
-    for command in told:
+    figures = ("plot", "compare", "histogram", "render")
+    for command in ("run", "plan", "status", "watch", *figures, "export", "doctor"):
         assert f"\n  {command} " in said
 
 
