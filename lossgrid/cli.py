@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -12,6 +14,7 @@ from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
 from lossgrid.streams import unfailing
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 JOB = click.argument("job", type=PATH)
 FILE = click.argument("file", type=PATH)
@@ -124,20 +127,6 @@ def watch(file: Path, every: float, column: str | None) -> int:
     return watch(file, every, column)
 
 
-@commands.command()
-@FILE
-@click.option("--output", "-o", type=PATH, help="PDF, PNG or SVG file.")
-@click.option("--column", help="What to draw, such as test_loss.")
-def plot(file: Path, output: Path | None, column: str | None) -> int:
-    """Draw the contours (or the curves of a line) in a results FILE."""
-    from lossgrid.store.results import read_results
-    from lossgrid.view.contour import plot_contour
-
-    beside = file.with_name(f"{file.stem}-{column}.png") if column else file.with_suffix(".png")
-    click.echo(plot_contour(read_results(file), column, output or beside))
-    return 0
-
-
 def _numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
     """Numbers separated by commas."""
     try:
@@ -163,18 +152,81 @@ LOOK = (
     click.option("--contours", "levels", callback=_levels, help="Levels: 0.1,1,10, or none."),
 )
 
+PAGE = (
+    click.option("--output", "-o", type=PATH, help="PDF, PNG or SVG file."),
+    click.option("--style", type=PATH, help="Settings of matplotlib that differ: a .mplstyle."),
+    click.option("--size", nargs=2, type=click.FloatRange(0.5, 50), help="Inches: width, height."),
+)
+FIGURE = (
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        help="What to draw, such as test_loss; may be repeated for panels or curves.",
+    ),
+    click.option("--kind", type=click.Choice(["filled", "lines", "heat"]), help="How planes look."),
+    click.option("--log/--linear", "logarithmic", default=None, help="By default by the values."),
+    click.option("--levels", callback=_numbers, help="Levels of contour lines: 0.1,1,10."),
+    click.option("--title/--no-title", default=True, help="Name, best point, what is missing."),
+    click.option("--trajectory/--no-trajectory", default=True, help="Paths of training runs."),
+    *PAGE,
+)
 
-def look_options(command: Any) -> Any:
-    """The options that say how a surface looks."""
-    for option in reversed(LOOK):
-        command = option(command)
-    return command
+
+def _with(options: Sequence[Any]) -> Callable[[Command], Command]:
+    """A decorator that gives a command several options."""
+    return lambda command: reduce(lambda inner, option: option(inner), reversed(options), command)
+
+
+@commands.command()
+@FILE
+@_with(FIGURE)
+def plot(file: Path, output: Path | None, **options: Any) -> int:
+    """Draw the contours of a plane, or the curves of a line, in a results FILE."""
+    from lossgrid.store.results import read_results
+    from lossgrid.view.figures.options import Options
+    from lossgrid.view.figures.plot import plot
+
+    beside = file.with_name("-".join([file.stem, *options["columns"]]) + ".png")
+    click.echo(plot(read_results(file), output or beside, Options(**options)))
+    return 0
+
+
+@commands.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@click.option("--columns", "across", type=click.IntRange(1), help="Panels in a row.")
+@_with(FIGURE)
+def compare(
+    files: tuple[Path, ...], output: Path | None, across: int | None, **options: Any
+) -> int:
+    """Draw results FILEs side by side on one scale, each with its test error."""
+    from lossgrid.store.results import read_results
+    from lossgrid.view.figures.compare import compare
+    from lossgrid.view.figures.options import Options
+
+    output = output or files[0].with_name("compare.png")
+    click.echo(compare([read_results(file) for file in files], output, Options(**options), across))
+    return 0
+
+
+@commands.command()
+@click.argument("checkpoints", metavar="CHECKPOINT...", nargs=-1, required=True, type=PATH)
+@click.option("--log/--linear", "logarithmic", default=False, help="Axis of the counts.")
+@_with(PAGE)
+def histogram(checkpoints: tuple[Path, ...], output: Path | None, **options: Any) -> int:
+    """Draw how the weights of CHECKPOINTs are distributed."""
+    from lossgrid.view.figures.histogram import histogram
+    from lossgrid.view.figures.options import Options
+
+    output = output or checkpoints[0].with_name(f"{checkpoints[0].stem}-histogram.png")
+    click.echo(histogram(checkpoints, output, Options(**options)))
+    return 0
 
 
 @commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--output", "-o", type=PATH, help="By default a .vts file beside FILE.")
-@look_options
+@_with(LOOK)
 @click.option("--trajectory", "run", metavar="NAME", help="Write this training run's path: .vtp.")
 @click.option("--paraview", "script", type=PATH, help="Also write a ParaView script that draws it.")
 def export(
@@ -256,7 +308,7 @@ def measure(files: tuple[Path, ...], column: str | None, form: str | None, **tol
 @commands.command()
 @FILE
 @click.option("--output", "-o", type=PATH, help="PNG file; by default FILE's name with -3d.")
-@look_options
+@_with(LOOK)
 @click.option(
     "--camera",
     default="iso",

@@ -64,9 +64,10 @@ def conclude(
 def _draw(results: Results, say: Callable[[str], None]) -> None:
     figure = results.path.with_suffix(".png")
     try:
-        from lossgrid.view.contour import plot_contour
+        from lossgrid.view.figures.options import Options
+        from lossgrid.view.figures.plot import plot
 
-        plot_contour(results, None, figure)
+        plot(results, figure, Options())
         say(f"figure:   {_near(figure)}")
     except Exception as error:  # the results are there all the same
         say(f"no figure: {error}")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lossgrid import __version__
 from lossgrid.cli import commands
@@ -29,7 +30,7 @@ def lossgrid(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     said = lossgrid("--help").stdout
     computing = ("run", "plan", "trajectory", "status", "watch")
-    viewing = ("plot", "render", "export", "html", "measure")
+    viewing = ("plot", "compare", "histogram", "render", "export", "html", "measure")
     for command in (*computing, *viewing, "doctor"):
         assert f"\n  {command} " in said
 
@@ -225,6 +226,35 @@ def test_status_and_plot(tmp_path: Path) -> None:
     assert lossgrid("plot", out, "--column", "train_accuracy").returncode == 0
     assert (tmp_path / "out" / "toy-train_accuracy.png").exists()
     assert (tmp_path / "out" / "toy.png").read_bytes() == first
+
+
+def test_figures(tmp_path: Path) -> None:
+    run(toy_job(tmp_path))
+    out = tmp_path / "out" / "toy.vtkhdf"
+    style = tmp_path / "mine.mplstyle"
+    style.write_text("font.size: 6")
+    kind = ["--kind", "lines", "--linear", "--levels", "1.15,1.3", "--style", style]
+    done = lossgrid("plot", out, *kind, "--size", 3, 2.5, "--no-title", "--no-trajectory")
+    assert done.returncode == 0, done.stderr
+    done = lossgrid("compare", out, out, "--columns", 1, "--column", "train_loss")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'out' / 'compare.png'}\n"
+    assert (tmp_path / "out" / "compare.png").exists()
+    done = lossgrid("plot", out, "--levels", "1e9", "--output", tmp_path / "a.pdf")
+    assert done.returncode == 2
+    assert "--levels: none of them is within train_loss" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_histogram(tmp_path: Path) -> None:
+    for name in ("small", "large"):
+        torch.save({"weight": torch.randn(9, 9)}, tmp_path / f"{name}.pt")
+    checkpoints = [tmp_path / "small.pt", tmp_path / "large.pt"]
+    done = lossgrid("histogram", *checkpoints, "--log", "--size", 4, 3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'small-histogram.png'}\n"
+    assert (tmp_path / "small-histogram.png").exists()
+    assert lossgrid("histogram", tmp_path / "gone.pt").returncode == 2
 
 
 def test_status_of_failures(tmp_path: Path) -> None:

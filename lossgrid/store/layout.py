@@ -27,6 +27,7 @@ NO_EPOCH = 255
 
 EPOCH_ROWS = 64
 """More often than this no batch can be halved."""
+
 TRAJECTORIES = "lossgrid/trajectory"
 
 TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
@@ -35,11 +36,6 @@ TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
 RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"
 TRIES = "lossgrid/points/attempt"
-
-TRAJECTORIES = "lossgrid/trajectory"
-
-TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
-"""Datasets of a trajectory that are no values of columns."""
 
 POINT_RECORDS: dict[str, tuple[DTypeLike, Any]] = {
     RANK: (np.int32, -1),  # who computed the point

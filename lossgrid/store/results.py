@@ -146,14 +146,6 @@ class Results:
             counts += np.bincount(epochs[computed], minlength=256)
         return counts
 
-    @property
-    def trajectories(self) -> dict[str, Trajectory]:
-        """Training runs that are projected onto the plane, by name, in the file's order."""
-        with opened(self.path) as file:
-            if layout.TRAJECTORIES not in file:
-                return {}
-            return {name: _trajectory(g) for name, g in file[layout.TRAJECTORIES].items()}
-
     def at(self, points: NDArray[np.int64], columns: Sequence[str]) -> NDArray[np.float64]:
         """Stored values of some points, by their flat indices: shape (points, columns)."""
         with opened(self.path) as file:

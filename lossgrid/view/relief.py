@@ -58,7 +58,7 @@ class Relief:
             if not look.clamp > shown.low:
                 raise UserError(f"--clamp {look.clamp:g}: all values are above ({shown.low:g} on)")
             shown = replace(shown, high=min(look.clamp, shown.high))
-        unscaled = cls(shown, 1.0, _levels(shown, look.levels))
+        unscaled = cls(shown, 1.0, tuple(shown.line_levels(look.levels)))
         if look.stretch is not None:
             if not 0 <= look.stretch < np.inf:
                 raise UserError(f"--scale {look.stretch:g}: is not a number from 0 up")
@@ -83,10 +83,3 @@ class Relief:
         low = f"{self.shown.low:.6g}"
         rise = f"log10({column} / {low})" if self.shown.logarithmic else f"({column} - {low})"
         return f"{self.stretch:.4g} x {rise}"
-
-
-def _levels(shown: Scale, wanted: tuple[float, ...] | None) -> tuple[float, ...]:
-    if shown.constant:
-        return ()
-    levels = shown.line_levels() if wanted is None else sorted(set(wanted))
-    return tuple(level for level in levels if shown.low < level < shown.high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from lossgrid.errors import UserError
 
 _LOG_FROM_RATIO = 20.0
 _DECADES_AROUND_MEDIAN = 8
-_FILLED_LEVELS = 96
 _MOST_LINES = 14
+_BOTTOM = 0.1
 _CONSTANT = 1e-9
 _TINY = 1e-300
 
@@ -22,11 +23,15 @@ HUGE = 1e300
 
 @dataclass(frozen=True)
 class Scale:
-    """The range [low, high] of values that is shown; `logarithmic` when it spans magnitudes."""
+    """The range [low, high] of values that is shown.
+
+    `logarithmic` when it spans magnitudes; a `fraction` is written as a percentage.
+    """
 
     low: float
     high: float
     logarithmic: bool
+    fraction: bool = False
 
     @property
     def constant(self) -> bool:
@@ -34,16 +39,23 @@ class Scale:
         spread = _CONSTANT * max(abs(self.low), abs(self.high))
         return self.high - self.low <= max(spread, _TINY)
 
-    def filled_levels(self) -> NDArray[np.float64]:
-        """Levels from low to high, close enough to look continuous."""
-        spaced = np.geomspace if self.logarithmic else np.linspace
-        return spaced(self.low, self.high, _FILLED_LEVELS)
+    def line_levels(self, wanted: Sequence[float] | None = None) -> list[float]:
+        """Levels strictly between low and high: those wanted, else round ones, few enough to label.
 
-    def line_levels(self) -> list[float]:
-        """Round levels strictly between low and high, few enough to be labelled."""
+        Linear ones are steps; where these miss the bottom of a loss, 0.1 is the first level, as in
+        Li et al. (arXiv:1712.09913).
+        """
+        if self.constant:
+            return []
+        if wanted is not None:
+            return sorted({level for level in wanted if self.low < level < self.high})
         candidates = self._log_rounds() if self.logarithmic else self._linear_rounds()
         margin = 1e-9 * (self.high - self.low)
         return [level for level in candidates if self.low < level < self.high - margin]
+
+    def text(self, value: float) -> str:
+        """A value in a few characters."""
+        return f"{100 * value:.4g} %" if self.fraction else number(value)
 
     def _log_rounds(self) -> list[float]:
         first, last = int(np.floor(np.log10(self.low))), int(np.ceil(np.log10(self.high)))
@@ -61,7 +73,9 @@ class Scale:
         step = unit * next(factor for factor in (1, 2, 5, 10) if factor * unit >= rough)
         first = int(np.floor(self.low / step))
         last = int(np.ceil(self.high / step))
-        return [float(f"{count * step:.12g}") for count in range(first, last + 1)]
+        steps = [float(f"{count * step:.12g}") for count in range(first, last + 1)]
+        misses_bottom = 0 <= self.low < _BOTTOM <= step / 2
+        return [_BOTTOM, *steps[1:]] if misses_bottom else steps
 
 
 def scale_for(
@@ -83,13 +97,13 @@ def scale_for(
         spans = positive.size > 0 and high > _LOG_FROM_RATIO * float(positive.min())
         logarithmic = spans and low >= 0 and not fraction
     if not logarithmic:
-        return Scale(low, high, logarithmic=False)
+        return Scale(low, high, logarithmic=False, fraction=fraction)
     if positive.size == 0:
         raise UserError(f"no logarithmic scale fits: no value is positive (most: {high:g})")
     middle = float(np.median(positive))
     reach = 10.0**_DECADES_AROUND_MEDIAN
     low = max(float(positive.min()), middle / reach)
-    return Scale(low, min(high, middle * reach), logarithmic=True)
+    return Scale(low, min(high, middle * reach), logarithmic=True, fraction=fraction)
 
 
 def number(value: float) -> str:

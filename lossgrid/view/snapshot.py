@@ -46,7 +46,7 @@ class Snapshot:
     @property
     def is_plane(self) -> bool:
         """Whether both axes have more than one point."""
-        return self.beta is not None and min(self.alpha.size, self.beta.size) > 1
+        return is_plane(self)
 
     @property
     def width(self) -> float:
@@ -63,6 +63,11 @@ class Snapshot:
     def is_fraction(self) -> bool:
         """Whether more is better, between 0 and 1."""
         return is_fraction(self.column)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether one point is better than another: not so of a count, say."""
+        return self.is_fraction or self.column.endswith("loss")
 
     @property
     def best(self) -> int:
@@ -101,6 +106,12 @@ def is_fraction(column: str) -> bool:
     return column.endswith("accuracy")
 
 
+def is_plane(landscape: Landscape | Snapshot) -> bool:
+    """Whether both axes have more than one point."""
+    beta = landscape.beta
+    return beta is not None and min(landscape.alpha.size, beta.size) > 1
+
+
 def choose_column(columns: list[str], column: str | None) -> str:
     """The column that is asked for; by default test_loss, else the first loss, else the first.
 
@@ -115,3 +126,8 @@ def choose_column(columns: list[str], column: str | None) -> str:
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise UserError(f"no column {column!r} ({hint}the file has {', '.join(columns)})")
     return column
+
+
+def words(column: str) -> str:
+    """A column's name for people."""
+    return column.replace("_", " ")

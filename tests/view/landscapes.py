@@ -29,3 +29,31 @@ class Made:
 def plane(**changes: object) -> Made:
     """The bowl, with other fields where told."""
     return replace(Made({"test_loss": BOWL}), **changes)  # type: ignore[arg-type]
+
+
+def line(**changes: object) -> Made:
+    """Train and test loss and accuracy along alpha, with other fields where told."""
+    loss = 0.1 + ALPHA**2
+    columns = {
+        "train_loss": loss,
+        "train_accuracy": 1 / (1 + loss),
+        "test_loss": 2 * loss,
+        "test_accuracy": 1 / (1 + 2 * loss),
+    }
+    made = Made(columns, beta=None, status=np.ones(ALPHA.size, np.uint8))
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def trajectory(**changes: object) -> Trajectory:
+    """Ten checkpoints from a corner of the bowl to its bottom; the learning rate drops twice."""
+    way = np.linspace(1, 0, 10)
+    made = Trajectory(
+        alpha=1.5 - 2.4 * way,
+        beta=0.25 + 1.5 * way**2,
+        checkpoints=tuple(f"{epoch}.pt" for epoch in range(10)),
+        epoch=np.arange(10.0),
+        learning_rate=np.repeat([0.1, 0.01, 0.001], [4, 3, 3]),
+        values={"test_loss": 0.05 + way},
+        explained_variance=np.array([0.661, 0.2104]),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]

@@ -26,6 +26,22 @@ def test_linear_levels_are_round() -> None:
     assert scale.line_levels() == [2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6]
 
 
+def test_the_bottom_of_a_loss_has_a_level_of_its_own() -> None:
+    scale = scale_for(np.array([0.03, 6.2]), fraction=False, logarithmic=False)
+    assert scale.line_levels() == [0.1, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6]
+    assert scale_for(np.array([-1.0, 6.2]), fraction=False).line_levels()[0] == 0
+    assert scale_for(np.array([0.0, 1.1]), fraction=False).line_levels()[:2] == [0.1, 0.2]
+
+
+@given(st.lists(st.floats(), max_size=20), st.lists(FINITE, min_size=1, max_size=20))
+def test_of_the_wanted_levels_those_within_are_drawn(
+    wanted: list[float], values: list[float]
+) -> None:
+    scale = scale_for(np.array(values), fraction=False)
+    inside = {level for level in wanted if scale.low < level < scale.high}
+    assert scale.line_levels(wanted) == ([] if scale.constant else sorted(inside))
+
+
 def test_zeros_and_diverged_corners_do_not_flatten_the_rest() -> None:
     losses = np.concatenate([[0.0, 1e-250], np.geomspace(0.1, 100, 99), [1e250, np.inf, np.nan]])
     scale = scale_for(losses, fraction=False)
@@ -36,7 +52,7 @@ def test_zeros_and_diverged_corners_do_not_flatten_the_rest() -> None:
 
 def test_the_widest_range_has_levels() -> None:
     scale = scale_for(np.array([-1.7e308, 0.0, 1.7e308]), fraction=False)
-    assert np.isfinite(scale.filled_levels()).all()
+    assert np.isfinite(scale.line_levels()).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 2.3, -1e-200, 1e299, 5e-324])
@@ -50,11 +66,10 @@ def test_constant_values_are_known_as_such(value: float) -> None:
 @given(st.lists(FINITE, min_size=1, max_size=20), st.booleans())
 def test_levels_ascend_within_the_range(values: list[float], fraction: bool) -> None:
     scale = scale_for(np.array(values), fraction=fraction)
+    lines = np.array(scale.line_levels())
     if scale.constant:
+        assert lines.size == 0
         return
-    filled, lines = scale.filled_levels(), np.array(scale.line_levels())
-    assert np.isfinite(filled).all()
-    assert (np.diff(filled) > 0).all()
     assert (np.diff(lines) > 0).all()
     assert 0 < lines.size <= 3 * 14
     assert (lines > scale.low).all()
@@ -74,3 +89,8 @@ def test_levels_ascend_within_the_range(values: list[float], fraction: bool) -> 
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_fractions_are_written_as_percentages() -> None:
+    assert scale_for(np.array([0.1, 0.9265]), fraction=True).text(0.9265) == "92.65 %"
+    assert scale_for(np.array([0.1, 0.9]), fraction=False).text(0.9) == "0.9"

@@ -1,0 +1,152 @@
+"""Curves along a line: losses on the left axis, accuracies on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from lossgrid.engine.messages import PENDING
+from lossgrid.errors import UserError
+from lossgrid.view import Landscape
+from lossgrid.view.figures.heading import mark_best
+from lossgrid.view.figures.options import Options
+from lossgrid.view.scale import Scale, scale_for
+from lossgrid.view.snapshot import Snapshot, choose_column, words
+
+_DASHES = {"train": "-", "test": "--"}
+_OTHER_DASHES = ("-.", ":")
+_DOTS_UP_TO = 25
+_MARGIN = 0.04
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two axes of values: a metric, and the scale of all the columns that hold it."""
+
+    metric: str
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves that are drawn, and their axes: the left one, and the right one if there is any."""
+
+    axes: Sequence[Axes]
+    lines: Sequence[Line2D]
+
+
+def curves_of(results: Landscape, wanted: Sequence[str]) -> Snapshot:
+    """A line and the columns to draw: those wanted, else the main metric and the accuracy.
+
+    Raises:
+        UserError: there is no such column, they hold more than two metrics, or nothing is finite.
+    """
+    available = list(results.values)
+    columns = [choose_column(available, column) for column in dict.fromkeys(wanted)]
+    if not columns:
+        metrics = dict.fromkeys([_metric(choose_column(available, None)), "accuracy"])
+        columns = [name for metric in metrics for name in available if _metric(name) == metric]
+    metrics = dict.fromkeys(map(_metric, columns))
+    if len(metrics) > 2:
+        raise UserError(
+            f"--column: a line has two axes of values, not one each for {', '.join(metrics)}"
+        )
+    main = columns[0] if wanted else choose_column(columns, None)
+    snapshot = Snapshot.of(results, main, columns)
+    snapshot.check_drawable()
+    return snapshot
+
+
+def sides_of(snapshots: Sequence[Snapshot], options: Options) -> list[Side]:
+    """The metrics of lines, the main one first, on scales that suit the curves of all of them.
+
+    Raises:
+        UserError: what is wanted is for planes, or there are more than two metrics.
+    """
+    if options.levels is not None or options.kind is not None:
+        raise UserError(f"{snapshots[0].name}: is a line; --levels and --kind are for planes")
+    curves = [(name, values) for one in snapshots for name, values in one.curves.items()]
+    metrics = dict.fromkeys([_metric(snapshots[0].column), *(_metric(name) for name, _ in curves)])
+    sides: list[Side] = []
+    for metric in metrics:
+        values = np.concatenate([v.ravel() for name, v in curves if _metric(name) == metric])
+        if np.isfinite(values).any():
+            chosen = options.logarithmic if not sides else None
+            fraction = metric.endswith("accuracy")
+            sides.append(Side(metric, scale_for(values, fraction=fraction, logarithmic=chosen)))
+    return sides
+
+
+def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves:
+    """Draw a line's curves, the first side's on the left axis, the second's on the right.
+
+    Colours tell metrics apart, and dashes splits: train is solid, test dashed.
+    """
+    along, label = _along(snapshot)
+    computed = snapshot.status.ravel() != PENDING
+    splits = list(dict.fromkeys(name.partition("_")[0] for name in snapshot.curves))
+    both = [axes, *(axes.twinx() for _ in sides[1:])]
+    drawn = []
+    for number, (side, on) in enumerate(zip(sides, both, strict=True)):
+        for name, values in snapshot.curves.items():
+            if _metric(name) == side.metric:
+                finite = np.where(np.isfinite(values), values, np.nan).ravel()[computed]
+                few = finite.size <= _DOTS_UP_TO or bool(np.isnan(finite).any())
+                drawn += on.plot(
+                    along[computed],
+                    finite,
+                    _dashes(name.partition("_")[0], splits),
+                    marker="." if few else "",
+                    color=f"C{number}",
+                    label=words(name),
+                )
+        _frame_values(on, side, f"C{number}" if len(sides) > 1 else "black")
+    axes.set_xlabel(label)
+    if along.size > 1:
+        axes.set_xlim(along[0], along[-1])
+    axes.grid(axis="x" if len(sides) > 1 else "both")
+    return Curves(both, drawn)
+
+
+def mark_best_of_curves(axes: Axes, snapshot: Snapshot) -> None:
+    """Put the star at the best point of the main curve."""
+    along, _ = _along(snapshot)
+    mark_best(axes, float(along[snapshot.best]), float(snapshot.values.flat[snapshot.best]))
+
+
+def _metric(column: str) -> str:
+    return column.partition("_")[2] or column
+
+
+def _along(snapshot: Snapshot) -> tuple[NDArray[np.float64], str]:
+    """The only axis with length, and its name."""
+    if snapshot.beta is not None and snapshot.beta.size > snapshot.alpha.size:
+        return snapshot.beta, r"$\beta$"
+    return snapshot.alpha, r"$\alpha$"
+
+
+def _dashes(split: str, splits: Sequence[str]) -> str:
+    others = [name for name in splits if name not in _DASHES]
+    return _DASHES.get(split) or _OTHER_DASHES[others.index(split) % len(_OTHER_DASHES)]
+
+
+def _frame_values(axes: Axes, side: Side, colour: str) -> None:
+    """Limits with a margin, and the metric's name in the colour of its curves."""
+    scale = side.scale
+    axes.set_ylabel(words(side.metric), color=colour)
+    axes.tick_params(axis="y", which="both", colors=colour)
+    if scale.logarithmic:
+        axes.set_yscale("log")
+        margin = (scale.high / scale.low) ** _MARGIN
+        axes.set_ylim(scale.low / margin, scale.high * margin)
+    elif not scale.constant:
+        margin = _MARGIN * (scale.high - scale.low)
+        axes.set_ylim(scale.low - margin, scale.high + margin)
+    if scale.fraction or scale.logarithmic:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: scale.text(value)))

@@ -1,0 +1,74 @@
+"""What stands above the axes: a name, and beneath it what is worth knowing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter
+
+from lossgrid.view.scale import number, scale_for
+from lossgrid.view.snapshot import Snapshot
+
+_NOTE_SIZE = 0.8
+_LINE = 1.25
+_ABOVE_TICKS = 0.75  # of the title's own distance: a tick's label may reach as high
+
+
+def write_heading(axes: Axes, heading: str, notes: Iterable[str]) -> None:
+    """Write a heading and, smaller, a line for each note."""
+    lines = list(notes)
+    size, pad = _NOTE_SIZE * rcParams["font.size"], rcParams["axes.titlepad"]
+    axes.set_title(heading, pad=pad + _LINE * size * len(lines), parse_math=False)
+    axes.annotate(
+        "\n".join(lines),
+        (0.5, 1.0),
+        xytext=(0.0, _ABOVE_TICKS * pad),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        size=size,
+        linespacing=_LINE,
+        color="0.3",
+        gid="note",
+    )
+
+
+def fit_headings(figure: Figure) -> None:
+    """Make headings and notes that are wider than their panel as small as it takes."""
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    for axes in figure.axes:
+        place = axes.get_subplotspec()
+        columns = place.get_gridspec().ncols if place else 1
+        middle = (axes.bbox.x0 + axes.bbox.x1) / 2
+        room = 0.98 * min(2 * middle, 2 * (width - middle), width / columns)
+        for text in (axes.title, *(text for text in axes.texts if text.get_gid() == "note")):
+            taken = text.get_window_extent().width
+            if taken > room:
+                text.set_fontsize(text.get_fontsize() * room / taken)
+
+
+def best_note(snapshot: Snapshot) -> str:
+    """The best point and its value, the value that all points have, or nothing if none is best."""
+    scale = scale_for(snapshot.values, fraction=snapshot.is_fraction)
+    value = scale.text(float(snapshot.values.flat[snapshot.best]))
+    if scale.constant:
+        return Formatter.fix_minus(f"constant: {value}")
+    if not snapshot.is_ranked:
+        return ""
+    iy, ix = divmod(snapshot.best, snapshot.alpha.size)
+    alpha = number(float(snapshot.alpha[ix]))
+    place = rf"$\alpha$ = {alpha}"
+    if snapshot.beta is not None:
+        place = rf"($\alpha$, $\beta$) = ({alpha}, {number(float(snapshot.beta[iy]))})"
+    kind = "maximum" if snapshot.is_fraction else "minimum"
+    return Formatter.fix_minus(rf"$\bigstar$ {kind} {value} at {place}")
+
+
+def mark_best(axes: Axes, x: float, y: float) -> None:
+    """A star at the best point."""
+    axes.plot(x, y, "*", ms=7, mfc="white", mec="black", mew=0.6, clip_on=False, zorder=5)

@@ -1,0 +1,82 @@
+"""`lossgrid plot`: the figure of one landscape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lossgrid.view import Landscape
+from lossgrid.view.figures.curves import curves_of, draw_curves, mark_best_of_curves, sides_of
+from lossgrid.view.figures.heading import best_note, write_heading
+from lossgrid.view.figures.options import Options
+from lossgrid.view.figures.plane import draw_plane, label_lines, mark_best_of_plane, planes_of
+from lossgrid.view.figures.sheet import add_legend, sheet, told
+from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
+from lossgrid.view.scale import scale_for
+from lossgrid.view.snapshot import Snapshot, is_plane, words
+
+
+def plot(results: Landscape, output: Path, options: Options) -> str:
+    """Draw a landscape into `output`, a .png, .pdf or .svg file.
+
+    A plane has a panel for each column that is asked for, a line one panel with all of them.
+
+    Returns: what was written and what is missing, for people.
+
+    Raises:
+        UserError: nothing to draw, no such column, no such format, or the file can't be written.
+    """
+    if is_plane(results):
+        snapshots = planes_of(results, options.columns)
+        with sheet(output, options, (1, len(snapshots))) as figure:
+            _draw_planes(figure, results, snapshots, options)
+    else:
+        snapshots = [curves_of(results, options.columns)]
+        with sheet(output, options) as figure:
+            _draw_line(figure, results, snapshots[0], options)
+    return told(output, snapshots)
+
+
+def _draw_planes(
+    figure: Figure, results: Landscape, snapshots: Sequence[Snapshot], options: Options
+) -> None:
+    """A panel for each column, on its own scale."""
+    drawn, legend = [], []
+    panels = figure.subplots(1, len(snapshots), squeeze=False)[0]
+    for axes, snapshot in zip(panels, snapshots, strict=True):
+        values, fraction = snapshot.values, snapshot.is_fraction
+        scale = scale_for(values, fraction=fraction, logarithmic=options.logarithmic)
+        plane = draw_plane(axes, snapshot, scale, options)
+        plane.add_colour_bar()
+        drawn.append(plane)
+        if options.trajectory:
+            legend = draw_over_plane(axes, results.trajectories)
+        if options.title:
+            write_heading(axes, _title(snapshot), _notes(snapshot))
+            if snapshot.is_ranked and not scale.constant:
+                mark_best_of_plane(axes, snapshot)
+    add_legend(figure, legend)
+    label_lines(figure, drawn)
+
+
+def _draw_line(figure: Figure, results: Landscape, line: Snapshot, options: Options) -> None:
+    axes = figure.add_subplot()
+    sides = sides_of([line], options)
+    legend = draw_curves(axes, line, sides).lines
+    if options.trajectory:
+        legend = [*legend, *draw_over_line(axes, results.trajectories, line.column)]
+    if options.title:
+        write_heading(axes, _title(line), _notes(line))
+        if line.is_ranked and not sides[0].scale.constant:
+            mark_best_of_curves(axes, line)
+    add_legend(figure, legend)
+
+
+def _notes(snapshot: Snapshot) -> list[str]:
+    return [note for note in (best_note(snapshot), snapshot.gaps()) if note]
+
+
+def _title(snapshot: Snapshot) -> str:
+    return f"{snapshot.name}: {words(snapshot.column)}"

@@ -1,0 +1,88 @@
+"""The sheet that a figure is drawn on, and the file it ends in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from lossgrid.errors import UserError
+from lossgrid.view.figures.heading import fit_headings
+from lossgrid.view.figures.options import Options
+from lossgrid.view.figures.style import styled
+from lossgrid.view.saving import whole
+from lossgrid.view.snapshot import Snapshot
+
+# Without the date, the same figure is the same file.
+_UNDATED = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+_PANEL = (2 / 3, 3 / 4)
+_HANDLE, _CHARACTER = 5.0, 0.55  # widths in a legend, by the size of the font
+
+
+@contextmanager
+def sheet(output: Path, options: Options, panels: tuple[int, int] = (1, 1)) -> Iterator[Figure]:
+    """A figure to draw on in the right style, written into `output` once it is drawn.
+
+    Args:
+        output: a .png, .pdf or .svg file.
+        options: say style and size. Without a size, one panel has the style's, and each of
+            several about two thirds of it.
+        panels: rows and columns.
+
+    Raises:
+        UserError: the suffix is another one, the style can't be read, the size is too small for
+            what is drawn, or the file can't be written.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in _UNDATED:
+        raise UserError(
+            f"{output}: a figure's name must end in one of {', '.join(_UNDATED)}, "
+            f"not in {output.suffix!r}"
+        )
+    with styled(options.style), warnings.catch_warnings():
+        warnings.filterwarnings("error", ".* not applied because axes sizes collapsed")
+        # Compressed, panels of equal aspect stand close to each other.
+        layout = ConstrainedLayoutEngine(compress=panels != (1, 1))
+        figure = Figure(figsize=options.size or _size(panels), layout=layout)
+        try:
+            yield figure
+            fit_headings(figure)
+            with whole(output) as partial:
+                figure.savefig(partial, format=suffix[1:], metadata=_UNDATED[suffix])
+        except UserWarning:
+            width, height = figure.get_size_inches()
+            raise UserError(
+                f"--size {width:g} {height:g}: leaves no room for the axes; choose a larger one"
+            ) from None
+
+
+def add_legend(figure: Figure, artists: Iterable[Artist]) -> None:
+    """Explain artists below all axes, each label once, with as many in a row as fit."""
+    handles = {str(artist.get_label()): artist for artist in artists}
+    if not handles:
+        return
+    room = figure.get_figwidth() * 72 / matplotlib.rcParams["font.size"]
+    wide = [_HANDLE + _CHARACTER * len(label) for label in handles]
+    columns = len(handles) if sum(wide) <= room else max(1, int(room / max(wide)))
+    legend = figure.legend(handles=[*handles.values()], loc="outside lower center", ncols=columns)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def told(output: Path, snapshots: Iterable[Snapshot]) -> str:
+    """What was written, and what is missing of each landscape."""
+    gaps = [f"{snapshot.name}: {snapshot.gaps()}" for snapshot in snapshots if snapshot.gaps()]
+    return "\n".join([str(output), *dict.fromkeys(gaps)])
+
+
+def _size(panels: tuple[int, int]) -> tuple[float, float]:
+    width, height = matplotlib.rcParams["figure.figsize"]
+    rows, columns = panels
+    across, down = (1.0, 1.0) if rows * columns == 1 else _PANEL
+    return width * columns * across, height * rows * down

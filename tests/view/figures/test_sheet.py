@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from lossgrid.errors import UserError
+from lossgrid.view.figures.options import Options
+from lossgrid.view.figures.plot import plot
+from tests.view.figures.looking import SVG, plotted
+from tests.view.landscapes import plane
+
+MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg", ".PNG"])
+def test_the_suffix_chooses_the_format_and_the_same_figure_is_the_same_file(
+    suffix: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "new" / f"bowl{suffix}"
+    assert plot(plane(), output, Options()) == str(output)
+    content = output.read_bytes()
+    assert content.startswith(MAGIC[suffix.lower()])
+    assert os.listdir(output.parent) == [output.name]
+    plot(plane(), output, Options())
+    assert output.read_bytes() == content
+
+
+def test_the_size_is_that_of_a_column_or_what_is_wanted(tmp_path: Path) -> None:
+    plot(plane(), tmp_path / "a.png", Options())
+    assert imread(tmp_path / "a.png").shape[:2] == (840, 990)
+    plot(plane(), tmp_path / "a.png", Options(size=(4, 3.5)))
+    assert imread(tmp_path / "a.png").shape[:2] == (1050, 1200)
+
+
+@pytest.mark.parametrize("kind", ["filled", "lines", "heat"])
+def test_all_but_heat_maps_are_vectors(kind: str, tmp_path: Path) -> None:
+    images = int(kind == "heat")
+    drawing = plotted(plane(), tmp_path, Options(kind=kind))
+    colour_bar = int(kind == "heat")  # a bar of continuous colours is an image too
+    assert len(list(drawing.iter(f"{SVG}image"))) == images + colour_bar
+    style = tmp_path / "plain.mplstyle"
+    style.write_text("pdf.compression: 0")
+    plot(plane(), tmp_path / "a.pdf", Options(kind=kind, style=style))
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert (b"/Subtype /Image" in pdf) == bool(images)
+    assert (pdf.count(b" l\n") > 200) != bool(images)
+
+
+def test_fonts_are_embedded_as_truetype(tmp_path: Path) -> None:
+    plot(plane(), tmp_path / "a.pdf", Options())
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
+def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=": can't be written"):
+        plot(plane(), tmp_path / "file" / "a.png", Options())
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UserError, match="can't be written: Is a directory"):
+        plot(plane(), tmp_path / "folder.png", Options())
+    with pytest.raises(UserError, match=r"must end in one of \.png, \.pdf, \.svg, not in '\.jpg'"):
+        plot(plane(), tmp_path / "a.jpg", Options())
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
+
+
+def test_a_size_without_room_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--size 0\.6 0\.5: leaves no room for the axes"):
+        plot(plane(), tmp_path / "a.png", Options(size=(0.6, 0.5)))
+    assert not list(tmp_path.iterdir())
