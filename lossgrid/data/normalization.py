@@ -42,11 +42,26 @@ class ImageNormalization:
 
     def __call__(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Normalize uint8 images of shape (n, C, H, W); the result is of type ``dtype``."""
-        mean = _per_channel(self.mean, images.device, dtype)
-        std = _per_channel(self.std, images.device, dtype)
-        return (images.to(dtype) / self.scale - mean) / std
+        values = images.to(dtype, copy=True)
+        mean, std = (
+            _per_pixel(numbers, values.shape[1:], values.stride()[1:], images.device, dtype)
+            for numbers in (self.mean, self.std)
+        )
+        return values.div_(self.scale).sub_(mean).div_(std)
 
 
 @cache  # a copy to a GPU would make the host wait for it at every batch
-def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
+def _per_pixel(
+    values: tuple[float, ...],
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The channels' values as an image in memory like those of a batch.
+
+    With one value a channel, images whose channels lie together would be gone through three
+    numbers at a time.
+    """
+    pixels = torch.empty_strided(shape, stride, dtype=dtype, device=device)
+    return pixels.copy_(torch.tensor(values, dtype=dtype).view(-1, 1, 1))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.fx.proxy import GraphAppendingTracer
 
-from lossgrid.evaluate.tracing import LAYERS, aten, is_mutable, is_new_memory
+from lossgrid.evaluate.tracing import LAYERS, aten, base, is_mutable, is_new_memory
 
 mkldnn = torch.ops.mkldnn
 
@@ -24,7 +24,13 @@ RESHAPES = (
     aten.squeeze_.dims,
     aten.transpose.int,
     aten.t.default,
+    aten.contiguous.default,
 )
+
+SUMMING = "mkldnn._convolution_pointwise_.binary"
+"""Adds a convolution to what is there; by name, as not every torch has it."""
+
+IN_PLACE = (aten.relu_.default, aten.add_.Tensor)
 
 CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 
@@ -97,10 +103,11 @@ def join_convolutions(graph: fx.Graph) -> None:
         inputs, weight, bias, *sizes = _arguments(layer)
         added, clipped = _what_follows(layer)
         last = clipped or added or layer
+        operand = _other_operand(added, layer) if added else None
         with graph.inserting_before(last):
-            x, w, b, other = proxies(
-                graph, inputs, weight, bias, added and _other_operand(added, layer)
-            )
+            x, w, b, other = proxies(graph, inputs, weight, bias, operand)
+            if added and not _may_overwrite(added, operand, since=layer):
+                other = aten.clone.default(other)
             x = x if _shape(inputs).dtype == dtype else x.to(dtype)
             shape = list(_shape(inputs).shape)
             one = joined(x, shape, w, b, sizes, other, relu=clipped is not None)
@@ -123,7 +130,12 @@ def can_join(dtype: torch.dtype) -> bool:
     x, w, b = numbers.view(1, 16, 8, 8), numbers[:256].view(16, 16, 1, 1), numbers[:16]
     sizes = ([0, 0], [1, 1], [1, 1], 1)
     plain = F.conv2d(x, w, b)
-    cases = [(None, False, plain), (None, True, plain.relu()), (x, True, (plain + x).relu())]
+    cases = [
+        (None, False, plain),
+        (None, True, plain.relu()),
+        (x.clone(), False, plain + x),
+        (x.clone(), True, (plain + x).relu()),
+    ]
     try:
         return all(
             torch.allclose(joined(x, list(x.shape), w, b, sizes, other, relu), true, 0.02, 0.02)
@@ -151,16 +163,16 @@ def joined(
         shape: theirs.
         weight, bias: of the convolution.
         sizes: padding, stride and dilation, each for height and width, and groups.
-        other: what is added, like the result; None for nothing.
+        other: what is added, like the result, and may be overwritten; None for nothing.
         relu: whether negative results become zero.
     """
     ordered = mkldnn._reorder_convolution_weight.default(weight, *sizes, shape)
     if other is None:
         then: tuple[Any, ...] = ("relu" if relu else "none", [], "")
         return mkldnn._convolution_pointwise.default(inputs, ordered, bias, *sizes, *then)
-    other = other.contiguous(memory_format=torch.channels_last)
+    other = aten.contiguous.default(other, memory_format=torch.channels_last)
     after: tuple[Any, ...] = ("add", None, "relu" if relu else None, [], "")
-    return mkldnn._convolution_pointwise.binary(inputs, other, ordered, bias, *sizes, *after)
+    return mkldnn._convolution_pointwise_.binary(other, inputs, ordered, bias, *sizes, *after)
 
 
 def cast_layers(graph: fx.Graph, dtype: torch.dtype) -> None:
@@ -258,28 +270,49 @@ def _is_foldable(norm: fx.Node) -> bool:
     return bool(_shape(layer).dim() == 2)
 
 
-def _may_overwrite(node: fx.Node, operand: Any) -> bool:
-    """Whether a result of the same shape and type can be put into an operand's memory."""
-    if not isinstance(operand, fx.Node) or len(operand.users) > 1:
-        return False
-    if "val" not in operand.meta or not isinstance(_shape(operand), Tensor):
+def _may_overwrite(node: fx.Node, operand: Any, since: fx.Node | None = None) -> bool:
+    """Whether a result of the same shape and type can be put into an operand's memory.
+
+    Args:
+        node: makes the result.
+        operand: of it.
+        since: the first operation that it does the work of; None for itself.
+    """
+    if not isinstance(operand, fx.Node) or not isinstance(operand.meta.get("val"), Tensor):
         return False
     like = (_shape(operand).shape, _shape(operand).dtype)
-    return _owns_memory(operand) and like == (_shape(node).shape, _shape(node).dtype)
+    if like != (_shape(node).shape, _shape(node).dtype) or not _owns_memory(operand):
+        return False
+    return _reads_last(node, operand, since or node)
+
+
+def _reads_last(node: fx.Node, operand: fx.Node, since: fx.Node) -> bool:
+    """Whether nobody else reads an operand's memory at the time of an operation or later."""
+    memory = base(operand)
+    sharing = [] if memory is None else [memory]
+    for shared in sharing:  # which grows
+        for reader in shared.users:
+            if reader is node and shared is operand:
+                continue
+            if not reader < since:
+                return False
+            if base(reader) is memory:
+                sharing.append(reader)
+            elif not (is_new_memory(reader) or is_mutable(reader)):  # it may keep that memory
+                return False
+    return True
 
 
 def _owns_memory(node: fx.Node) -> bool:
-    """Whether nobody else can read the memory that a result lies in."""
+    """Whether a result is all of the memory that an operation has made."""
     while _passes_on(node):
         node = node.args[0]  # type: ignore[assignment]
-        if len(node.users) > 1:
-            return False
     return is_new_memory(node)
 
 
 def _passes_on(node: fx.Node) -> bool:
-    """Whether a result is its first operand's memory, all of it, each element once."""
-    return node.target in (aten.relu_.default, aten.add_.Tensor, *RESHAPES)
+    """Whether a result is its first operand, all of it, each element once, or a copy of that."""
+    return node.target in (*IN_PLACE, *RESHAPES) or str(node.target) == SUMMING
 
 
 def _shape(node: Any) -> Any:

@@ -19,7 +19,7 @@ aten = torch.ops.aten
 LAYERS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.linear.default)
 """Linear in their weight, of which each row is a filter, and in their bias."""
 
-COMPOSED = (*LAYERS, aten.batch_norm.default)
+COMPOSED = (*LAYERS, aten.batch_norm.default, aten.pad.default)
 """Operations made of others, of which it is known that their result is new memory."""
 
 

@@ -14,12 +14,16 @@ from lossgrid.errors import UserError
     mean=st.lists(st.floats(0, 1), min_size=2, max_size=2),
     std=st.lists(st.floats(0.1, 1), min_size=2, max_size=2),
     scale=st.sampled_from([16.0, 255.0]),
+    order=st.sampled_from([torch.contiguous_format, torch.channels_last]),
 )
-def test_normalizes_each_channel(mean: list[float], std: list[float], scale: float) -> None:
+def test_normalizes_each_channel(
+    mean: list[float], std: list[float], scale: float, order: torch.memory_format
+) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 5), dtype=np.uint8)
     normalize = ImageNormalization(tuple(mean), tuple(std), scale)
-    out = normalize(torch.from_numpy(images), torch.float64)
+    out = normalize(torch.from_numpy(images).contiguous(memory_format=order), torch.float64)
     assert out.dtype == torch.float64
+    assert out.is_contiguous(memory_format=order)
     for channel in range(2):
         expected = (images[:, channel].astype(float) / scale - mean[channel]) / std[channel]
         np.testing.assert_allclose(out[:, channel].numpy(), expected, rtol=1e-14, atol=1e-14)

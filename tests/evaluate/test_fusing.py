@@ -248,8 +248,10 @@ class Joined(Fused):
 
     @property
     def joined(self) -> int:
-        operations = torch.ops.mkldnn._convolution_pointwise
-        return self.count(operations.default, operations.binary)
+        mkldnn = torch.ops.mkldnn
+        return self.count(
+            mkldnn._convolution_pointwise.default, mkldnn._convolution_pointwise_.binary
+        )
 
     @property
     def elementwise(self) -> int:
@@ -273,6 +275,7 @@ def test_convolutions_do_sums_and_relus(option: str, low: bool) -> None:
     found = Joined(network, inputs, low)
     assert found.joined == (21 if option == "B" else 19)
     assert found.elementwise == 0
+    assert found.count(aten.clone.default) == 0  # sums overwrite what the block was given
     if low:
         with autocast():
             outputs, true = found(inputs), network(inputs)
@@ -289,7 +292,8 @@ def wrong(*arguments: object) -> Tensor:
 
 WRONG = SimpleNamespace(
     _reorder_convolution_weight=SimpleNamespace(default=wrong),
-    _convolution_pointwise=SimpleNamespace(default=wrong, binary=wrong),
+    _convolution_pointwise=SimpleNamespace(default=wrong),
+    _convolution_pointwise_=SimpleNamespace(binary=wrong),
 )
 
 
@@ -331,6 +335,30 @@ def test_what_can_not_be_joined_is_left() -> None:
     found = Joined(network, inputs)
     assert found.joined == 7
     assert found.elementwise == 5 + 5
+    assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+class ReadsAgain(nn.Module):
+    """What a convolution adds to is read by others: before, beside, or after the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.a(x)
+        first = self.b(before.sin()) + before
+        beside = self.a(first)
+        second = self.b(beside) + beside
+        after = self.a(second)
+        return self.b(second) + after + after.cos()
+
+
+def test_what_is_read_again_is_copied_before_a_sum() -> None:
+    network, inputs = ReadsAgain().requires_grad_(False), images(5, 2, 4, 4).float()
+    found = Joined(network, inputs)
+    assert found.joined == 6
+    assert found.count(aten.clone.default) == 2
     assert_alike(found(inputs), network(inputs), 1e-5)
 
 
