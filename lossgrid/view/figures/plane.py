@@ -85,6 +85,12 @@ def planes_of(results: Landscape, wanted: Sequence[str]) -> list[Snapshot]:
     return snapshots
 
 
+def steepness(alpha: NDArray[np.float64], beta: NDArray[np.float64]) -> float | None:
+    """Height of a plane by its width, where units of both axes are drawn alike; else None."""
+    ratio = float(np.ptp(beta) / np.ptp(alpha))
+    return ratio if 1 / 3 <= ratio <= 3 else None
+
+
 def draw_plane(axes: Axes, snapshot: Snapshot, scale: Scale, options: Options) -> Plane:
     """Draw a plane's column; what is missing stays blank.
 
@@ -195,7 +201,7 @@ def _frame(axes: Axes, alpha: NDArray[np.float64], beta: NDArray[np.float64]) ->
     )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    if 1 / 3 <= np.ptp(beta) / np.ptp(alpha) <= 3:
+    if steepness(alpha, beta) is not None:
         axes.set_aspect("equal")
 
 

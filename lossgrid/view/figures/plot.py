@@ -11,7 +11,13 @@ from lossgrid.view import Landscape
 from lossgrid.view.figures.curves import curves_of, draw_curves, mark_best_of_curves, sides_of
 from lossgrid.view.figures.heading import best_note, write_heading
 from lossgrid.view.figures.options import Options
-from lossgrid.view.figures.plane import draw_plane, label_lines, mark_best_of_plane, planes_of
+from lossgrid.view.figures.plane import (
+    draw_plane,
+    label_lines,
+    mark_best_of_plane,
+    planes_of,
+    steepness,
+)
 from lossgrid.view.figures.sheet import add_legend, sheet, told
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
@@ -30,7 +36,9 @@ def plot(results: Landscape, output: Path, options: Options) -> str:
     """
     if is_plane(results):
         snapshots = planes_of(results, options.columns)
-        with sheet(output, options, (1, len(snapshots))) as figure:
+        assert results.beta is not None
+        ratio = steepness(results.alpha, results.beta) or 1.0
+        with sheet(output, options, (1, len(snapshots)), ratio) as figure:
             _draw_planes(figure, results, snapshots, options)
     else:
         snapshots = [curves_of(results, options.columns)]

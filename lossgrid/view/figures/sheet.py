@@ -22,11 +22,14 @@ from lossgrid.view.snapshot import Snapshot
 # Without the date, the same figure is the same file.
 _UNDATED = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 _PANEL = (2 / 3, 3 / 4)
+_AROUND = 0.45  # of the height of a square plane's figure: title, ticks, legend
 _HANDLE, _CHARACTER = 5.0, 0.55  # widths in a legend, by the size of the font
 
 
 @contextmanager
-def sheet(output: Path, options: Options, panels: tuple[int, int] = (1, 1)) -> Iterator[Figure]:
+def sheet(
+    output: Path, options: Options, panels: tuple[int, int] = (1, 1), ratio: float = 1.0
+) -> Iterator[Figure]:
     """A figure to draw on in the right style, written into `output` once it is drawn.
 
     Args:
@@ -34,6 +37,7 @@ def sheet(output: Path, options: Options, panels: tuple[int, int] = (1, 1)) -> I
         options: say style and size. Without a size, one panel has the style's, and each of
             several about two thirds of it.
         panels: rows and columns.
+        ratio: height of what is drawn by its width, which a figure without a size follows.
 
     Raises:
         UserError: the suffix is another one, the style can't be read, the size is too small for
@@ -49,7 +53,7 @@ def sheet(output: Path, options: Options, panels: tuple[int, int] = (1, 1)) -> I
         warnings.filterwarnings("error", ".* not applied because axes sizes collapsed")
         # Compressed, panels of equal aspect stand close to each other.
         layout = ConstrainedLayoutEngine(compress=panels != (1, 1))
-        figure = Figure(figsize=options.size or _size(panels), layout=layout)
+        figure = Figure(figsize=options.size or _size(panels, ratio), layout=layout)
         try:
             yield figure
             fit_headings(figure)
@@ -81,8 +85,9 @@ def told(output: Path, snapshots: Iterable[Snapshot]) -> str:
     return "\n".join([str(output), *dict.fromkeys(gaps)])
 
 
-def _size(panels: tuple[int, int]) -> tuple[float, float]:
+def _size(panels: tuple[int, int], ratio: float) -> tuple[float, float]:
     width, height = matplotlib.rcParams["figure.figsize"]
+    height *= _AROUND + (1 - _AROUND) * ratio
     rows, columns = panels
     across, down = (1.0, 1.0) if rows * columns == 1 else _PANEL
     return width * columns * across, height * rows * down

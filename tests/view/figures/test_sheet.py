@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 
@@ -10,7 +11,7 @@ from lossgrid.errors import UserError
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plot import plot
 from tests.view.figures.looking import SVG, plotted
-from tests.view.landscapes import plane
+from tests.view.landscapes import BOWL, plane
 
 MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
@@ -29,8 +30,11 @@ def test_the_suffix_chooses_the_format_and_the_same_figure_is_the_same_file(
 
 
 def test_the_size_is_that_of_a_column_or_what_is_wanted(tmp_path: Path) -> None:
-    plot(plane(), tmp_path / "a.png", Options())
+    square = plane(alpha=np.linspace(-1, 1, BOWL.shape[1]), beta=np.linspace(0, 2, BOWL.shape[0]))
+    plot(square, tmp_path / "a.png", Options())
     assert imread(tmp_path / "a.png").shape[:2] == (840, 990)
+    plot(plane(), tmp_path / "a.png", Options())  # 3 wide, 2 high
+    assert imread(tmp_path / "a.png").shape[:2] == (686, 990)
     plot(plane(), tmp_path / "a.png", Options(size=(4, 3.5)))
     assert imread(tmp_path / "a.png").shape[:2] == (1050, 1200)
 
