@@ -131,10 +131,10 @@ def test_the_rank_with_least_memory_decides_on_the_batch(tmp_path: Path) -> None
         )
         return mpirun(MPICH_WHEEL, 3, [script, "run", job, *sets], timeout=120)
 
-    refused = run_with(1000)
+    refused = run_with(100)
     assert refused.returncode == 2
     assert "batches of 1, and 0 MB are free" in refused.stderr
-    done = run_with(3000)
+    done = run_with(2000)
     assert done.returncode == 0, done.stderr
     plan = json.loads(results(tmp_path).plan)
     assert plan["points_per_pass"] == 1
