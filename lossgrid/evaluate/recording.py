@@ -44,7 +44,8 @@ def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True
             of; vmap's own work can only be recorded in the latter way.
 
     Raises:
-        UntraceableError: it looks at values, switches autocast, or changes what it is given.
+        UntraceableError: it looks at values, switches autocast, changes what it is given, or lets
+            operations write into what is not their first argument.
         Exception: of any kind, from the function.
     """
     recorder = _Recorder(tensors)
@@ -137,6 +138,7 @@ class _Recording:
             func = aten.clone.default
         args, kwargs = tree_map(self._known, (args, kwargs or {}))
         true_args, true_kwargs = tree_map(_true, (args, kwargs))
+        _check_target(func, true_args, true_kwargs)
         guard = _Guard(self._kept)
         guard.inspect(func, true_args, true_kwargs)
         with torch.inference_mode(False), torch.no_grad(), guard:
@@ -233,6 +235,13 @@ def _written(func: OpOverload, args: Any, kwargs: Any) -> Iterator[Tensor]:
                 given = args[number] if number < len(args) else kwargs.get(argument.name)
                 leaves = (leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor))
                 yield from (leaf for leaf in leaves if leaf.numel())
+
+
+def _check_target(func: OpOverload, args: Any, kwargs: Any) -> None:
+    """Whoever reads the graph takes it that only an operation's first argument is written into."""
+    first = {id(leaf) for leaf in tree_leaves(args[:1])}
+    if any(id(tensor) not in first for tensor in _written(func, args, kwargs)):
+        raise UntraceableError(f"{func} writes into another argument than its first")
 
 
 def _indexes_by_numbers(func: OpOverload, args: Any) -> bool:

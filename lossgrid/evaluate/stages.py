@@ -20,17 +20,22 @@ def split_by_weights(trace: Trace) -> tuple[fx.GraphModule, fx.GraphModule]:
             leaves of the outputs.
 
     Raises:
-        UntraceableError: a batch would overwrite what the next one needs.
+        UntraceableError: a batch would overwrite what the next one needs, or would read too late
+            what the weights' part overwrites.
     """
     *nodes, end = trace.graph.nodes
     places = trace.graph.find_nodes(op="placeholder")
     inputs = places[len(trace.names) :]
     late = set(inputs)
+    read: set[fx.Node | None] = set()  # by these, of the memory of others
     for node in nodes:
         if is_random(node) or not late.isdisjoint(node.all_input_nodes):
             late.add(node)
+            read.update(base(one) for one in node.all_input_nodes if one not in late)
             if is_mutable(node) and base(node) not in late:
                 raise UntraceableError(f"{node.target} changes what the next batch needs")
+        elif is_mutable(node) and base(node) in read:
+            raise UntraceableError(f"{node.target} changes what a batch has read before")
     results = end.args[0]
     early = [node for node in nodes if node not in late]
     handed = [node for node in early if end in node.users or not late.isdisjoint(node.users)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossgrid.evaluate.recording import UntraceableError
@@ -41,6 +42,33 @@ class Accumulates(Merged):
         return total
 
 
+class Late(Merged):
+    """Changes what it made of the weights after a batch has read it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = self.base * 2
+        first = x @ total.t()
+        total.add_(1)
+        return first + x @ total.t()
+
+
+class Fills(Merged):
+    """Puts results into memory that it has made without a sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = torch.zeros(4, 3)
+        torch.add(x, 1, out=result)
+        return result @ self.base.t()
+
+
+class Counts(Merged):
+    """Adds every batch to statistics that it has made without a sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, variance = torch.zeros(3), torch.ones(3)
+        return F.batch_norm(x, mean, variance, training=True) + mean
+
+
 def both(make: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     return make().requires_grad_(False), torch.randn(4, 3)
@@ -68,6 +96,15 @@ def test_random_numbers_are_new_in_each_batch() -> None:
     assert not torch.equal(batch(*handed, inputs)[1], batch(*handed, inputs)[1])
 
 
-def test_a_batch_leaves_the_next_one_what_it_needs() -> None:
-    with pytest.raises(UntraceableError, match="next batch"):
-        split_by_weights(trace(*both(Accumulates)))
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (Accumulates, "next batch"),
+        (Late, "has read before"),
+        (Fills, "another argument than its first"),
+        (Counts, "another argument than its first"),
+    ],
+)
+def test_a_batch_leaves_the_next_one_what_it_needs(make: Callable[[], nn.Module], why: str) -> None:
+    with pytest.raises(UntraceableError, match=why):
+        split_by_weights(trace(*both(make)))
