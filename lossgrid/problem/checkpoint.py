@@ -43,7 +43,7 @@ class Opened:
     """A checkpoint of which only what is looked at is read from the disk.
 
     Attributes:
-        state: tensors by name.
+        state: tensors by name; the model's own where no file need hold one.
         epoch: the file's own entry of that name, if it has one.
         learning_rate: likewise, or `lr`.
     """
@@ -64,8 +64,10 @@ def open_checkpoint(path: Path, model: nn.Module) -> Opened:
     content = _content(path, mapped=True)
     state = _state(content, path)
     _check_fit(state, model, path)
+    absent = {name: buffer for name, buffer in model.named_buffers() if name not in state}
     rates = (_number(content, name) for name in ("learning_rate", "lr"))
-    return Opened(state, _number(content, "epoch"), next((r for r in rates if r is not None), None))
+    rate = next((rate for rate in rates if rate is not None), None)
+    return Opened({**absent, **state}, _number(content, "epoch"), rate)
 
 
 def find_checkpoints(paths: Sequence[Path]) -> list[Path]:

@@ -273,3 +273,12 @@ def test_files_of_a_pattern_come_by_number(tmp_path: Path) -> None:
     assert find_checkpoints([tmp_path / "none.pt"]) == [tmp_path / "none.pt"]
     with pytest.raises(UserError, match=r"no file matches .*g-\*"):
         find_checkpoints([tmp_path / "g-*"])
+
+
+def test_opened_it_has_what_files_need_not_hold(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("scale", torch.tensor([2.0, 3.0]), persistent=False)
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    found = open_checkpoint(tmp_path / "a.pt", model).state
+    assert set(found) == {"weight", "bias", "scale"}
+    assert torch.equal(found["scale"], torch.tensor([2.0, 3.0]))
