@@ -24,15 +24,18 @@ def probe(
 
     Raises:
         UserError: if model, loss or a metric raise, if one of the latter does not return one
-            value a sample, or if cross_entropy meets labels that are none of the classes.
+            value a sample, if the model replaces its weights, or if cross_entropy meets labels
+            that are none of the classes.
     """
     key = f"data.{name}"
     samples = min(len(split), 2)
     with torch.no_grad(), seeded():
         with user_errors(f"{key}: preparing a batch"):
             inputs, targets = split.batch(0, samples, _dtype(model))
+        held = _places(model)
         with user_errors(f"{key}: the model, given inputs {_shapes(inputs)},"):
             outputs = model(tree_map(Tensor.clone, inputs))  # it might write into them
+        _check_held(held, _places(model))
         if loss is cross_entropy:
             with user_errors(f"{key}: checking the labels"):
                 _check_labels(outputs, split.targets)
@@ -49,6 +52,21 @@ def probe(
 def _dtype(model: nn.Module) -> torch.dtype:
     weights = (weight for weight in model.parameters() if weight.is_floating_point())
     return next(weights, torch.empty(0)).dtype
+
+
+def _places(model: nn.Module) -> dict[str, int]:
+    """Where in memory each weight lies."""
+    return {name: weight.data_ptr() for name, weight in model.named_parameters()}
+
+
+def _check_held(before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """Check that the model's weights are where they were, and so can be moved from there."""
+    for name, place in before.items():
+        if after.get(name) != place:
+            raise UserError(
+                f"model: it replaces its weight {name} as it runs, so that no point of the plane "
+                "would reach it: compute from it what is needed, without assigning weight.data"
+            )
 
 
 def _check_labels(outputs: Tensor, targets: Tensor) -> None:

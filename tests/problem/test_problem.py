@@ -44,6 +44,14 @@ class Counting(nn.Module):
         self.calls += 1
         return self.layer(x)
 
+class Binary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+    def forward(self, x):
+        self.layer.weight.data = self.layer.weight.data.sign()
+        return self.layer(x)
+
 class Pair(nn.Module):
     def forward(self, inputs): return inputs["a"] + inputs["b"].float()
 
@@ -152,6 +160,7 @@ def test_regression(folder: Path) -> None:
         ({"model": "diverged"}, r"model of 'my\.py:diverged' .*not finite \(0\.weight\)"),
         ({"model": "not_a_model"}, "returned int: it must return a torch.nn.Module"),
         ({"model": "Uncopyable"}, "model: copying it raised RuntimeError"),
+        ({"model": "Binary"}, r"model: it replaces its weight layer\.weight as it runs"),
         ({"model_keys": {"checkpoint": "none.pt"}}, r"none\.pt does not exist"),
         ({"model_keys": {"kwargs": {"depth": 3}}}, "TypeError: .*unexpected keyword .*'depth'"),
         (
