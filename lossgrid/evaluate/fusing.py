@@ -21,6 +21,7 @@ NARROW = 32
 RESHAPES = (
     aten.view.default,
     aten._unsafe_view.default,
+    aten.reshape.default,
     aten.squeeze_.dims,
     aten.transpose.int,
     aten.t.default,
@@ -80,6 +81,18 @@ def folded(
         shift = shift + beta
     rows = weight.flatten(1) * scale.unsqueeze(1)
     return rows.view_as(weight), shift
+
+
+def let_views_copy(graph: fx.Graph) -> None:
+    """Let views be copies where the other rewritings give images another order in memory.
+
+    Those stay whose memory may be written into later, since all that share it must see that.
+    """
+    written = [(node, base(node)) for node in graph.nodes if is_mutable(node)]
+    for view in graph.find_nodes(op="call_function", target=aten.view.default):
+        later = {memory for node, memory in written if view < node}
+        if not later or (base(view) is not None and later.isdisjoint({base(view), None})):
+            view.target = aten.reshape.default
 
 
 def work_in_place(graph: fx.Graph) -> None:

@@ -18,6 +18,7 @@ from lossgrid.evaluate.fusing import (
     fold_norms,
     join_convolutions,
     lay_out_channels_last,
+    let_views_copy,
     work_in_place,
 )
 from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
@@ -205,6 +206,7 @@ def _recorded(network: nn.Module, plan: Plan, splits: list[Split]) -> list[Recor
 def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     traced = trace(network, inputs)
     fold_norms(traced.graph)
+    let_views_copy(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)
         tensors = [*tensors_of(network).values(), *tree_leaves(inputs)]

@@ -21,6 +21,7 @@ from lossgrid.evaluate.fusing import (
     fold_norms,
     join_convolutions,
     lay_out_channels_last,
+    let_views_copy,
     work_in_place,
 )
 from lossgrid.evaluate.tracing import aten, retype, tensors_of, trace
@@ -236,6 +237,7 @@ class Joined(Fused):
     def __init__(self, network: nn.Module, inputs: Tensor, low: bool = False) -> None:
         traced = trace(network, inputs)
         fold_norms(traced.graph)
+        let_views_copy(traced.graph)
         if low:
             cast_layers(traced.graph, torch.bfloat16)
             retype(traced, [*tensors_of(network).values(), inputs], autocast())
@@ -360,6 +362,48 @@ def test_what_is_read_again_is_copied_before_a_sum() -> None:
     assert found.joined == 6
     assert found.count(aten.clone.default) == 2
     assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+class Flattens(nn.Module):
+    """Views images as rows before a linear layer, as many networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(2, 4, 3), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu_(self.conv(x))
+        x = F.relu(x.view(x.size(0), -1))
+        return torch.relu_(self.linear(x))
+
+
+def test_images_can_be_viewed_as_rows() -> None:
+    network, inputs = Flattens().requires_grad_(False), images(5, 2, 4, 4).float()
+    found = Joined(network, inputs)
+    assert found.joined == 1
+    assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+class WritesViews(nn.Module):
+    """Writes into a part of its view, and into what it has viewed."""
+
+    def __init__(self, into_view: bool) -> None:
+        super().__init__()
+        self.into_view = into_view
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x + 1
+        rows = whole.view(x.size(0), -1)
+        (rows[:, :1] if self.into_view else whole).mul_(2)
+        return rows + whole.flatten(1)
+
+
+@pytest.mark.parametrize("into_view", [False, True])
+def test_views_stay_that_are_written_into(into_view: bool) -> None:
+    network, inputs = WritesViews(into_view), images(5, 2, 4, 4)
+    found = Joined(network, inputs)
+    assert found.count(aten.view.default) == 1
+    torch.testing.assert_close(found(inputs), network(inputs), rtol=0, atol=0)
 
 
 Step = tuple[str, int, int]
