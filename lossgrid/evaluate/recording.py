@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -20,6 +21,16 @@ aten = torch.ops.aten
 
 LOOKING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """Tags of operations whose result tells Python something of the values."""
+
+UNTAGGED = {
+    aten.tensor_split.tensor_indices_or_sections,
+    aten._pack_padded_sequence.default,
+}
+"""Operations that should have such a tag: their results' shapes depend on values."""
+
+
+META = torch.device("meta")
+"""Where tensors have no values."""
 
 
 class UntraceableError(Exception):
@@ -44,13 +55,14 @@ def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True
             of; vmap's own work can only be recorded in the latter way.
 
     Raises:
-        UntraceableError: it looks at values, switches autocast, changes what it is given, or lets
-            operations write into what is not their first argument.
+        UntraceableError: it looks at values, switches autocast, changes what it is given, makes
+            sparse tensors, or lets operations write into what is not their first argument.
         Exception: of any kind, from the function.
     """
     recorder = _Recorder(tensors)
+    literals = _Literals(tensors[0].device)
     # In inference mode operations reach a dispatch mode before they fall into parts.
-    with torch.no_grad(), torch.inference_mode(composed), _unversioned(), recorder:
+    with torch.no_grad(), torch.inference_mode(composed), _unversioned(), recorder, literals:
         results = function(*recorder.given)
     recorder.finish(results)
     return fx.GraphModule(recorder.constants, recorder.graph)
@@ -58,9 +70,7 @@ def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True
 
 def blank(tensor: Tensor) -> Tensor:
     """Shape, strides and type of a tensor, without memory."""
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device=torch.device("meta")
-    )
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
 
 
 class _StandIn(Tensor):
@@ -96,7 +106,7 @@ class _Guarding:
 
     def inspect(self, func: OpOverload, args: Any, kwargs: Any) -> None:
         """Raise an `UntraceableError` if an operation may not pass."""
-        if not LOOKING.isdisjoint(func.tags) and not _indexes_by_numbers(func, args):
+        if _looks(func, args):
             raise UntraceableError(f"it looks at values ({func})")
         if any(_memory(tensor) in self._kept for tensor in _written(func, args, kwargs)):
             raise WritesError(f"{func} changes its inputs or weights")
@@ -161,12 +171,34 @@ class _Recording:
             return self._device
         if not isinstance(leaf, Tensor) or isinstance(leaf, _StandIn):
             return leaf
+        if leaf.is_meta:
+            raise UntraceableError("it makes a tensor in a way that hides its values")
         name = next((name for name, held in self.constants.items() if held is leaf), None)
         if name is None:
             name = f"constant{len(self.constants)}"
             self.constants[name] = leaf
             self._kept.add(_memory(leaf))
         return _stand_in(leaf, self.graph.get_attr(name))
+
+
+class _Literals(TorchFunctionMode):
+    """Makes literals that belong where stand-ins are on the true device: else they had no values.
+
+    Args:
+        device: the true one.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is Tensor.new_tensor:
+            kwargs.setdefault("device", args[0].device)
+        if func in (torch.tensor, Tensor.new_tensor) and kwargs.get("device") == META:
+            kwargs["device"] = self._device
+        return func(*args, **kwargs)
 
 
 class _Recorder(_Recording, TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -189,6 +221,8 @@ def _stood_in(result: Any, node: fx.Node, own: dict[int, _StandIn]) -> Any:
         return type(result)(_stood_in(one, part, own) for one, part in pairs)
     if not isinstance(result, Tensor):
         return result
+    if result.layout is not torch.strided:
+        raise UntraceableError(f"{node.target} makes a tensor that is not dense")
     same = own.get(id(result))
     if same is None:
         return _stand_in(result, node)
@@ -242,6 +276,12 @@ def _check_target(func: OpOverload, args: Any, kwargs: Any) -> None:
     first = {id(leaf) for leaf in tree_leaves(args[:1])}
     if any(id(tensor) not in first for tensor in _written(func, args, kwargs)):
         raise UntraceableError(f"{func} writes into another argument than its first")
+
+
+def _looks(func: OpOverload, args: Any) -> bool:
+    """Whether an operation's result tells Python something of the values."""
+    tagged = func in UNTAGGED or not LOOKING.isdisjoint(func.tags)
+    return tagged and not _indexes_by_numbers(func, args)
 
 
 def _indexes_by_numbers(func: OpOverload, args: Any) -> bool:

@@ -82,6 +82,7 @@ class Builds(Layer):
     def forward(self, x: Tensor) -> Tensor:
         scale = torch.tensor([1.0, 2.0])
         scale += torch.arange(2, device=x.device)
+        scale *= torch.tensor([3.0, 4.0], device=x.device) + x.new_tensor(0.5)
         steps = torch.zeros(5, device=self.kept.device)
         steps[torch.tensor([0, 3])] = 1
         return self.conv(x.to(x.device, torch.float32)) * scale.view(2, 1, 1) + steps
@@ -148,6 +149,28 @@ class Counts(Layer):
         return F.one_hot(x.flatten().argmax()).sum() * x
 
 
+class Splits(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        first = torch.tensor_split(x, (x[0, 0, 0, :1] > 0).long() + 1)[0]
+        return x * len(first)
+
+
+class Packs(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = (x[:, 0, 0, 0] > 0).long() + 1
+        return x * len(torch._pack_padded_sequence(x[:, 0], lengths.sort()[0].flip(0), True)[0])
+
+
+class CountsNonzero(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.relu().to_sparse()._nnz()
+
+
+class Hides(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.as_tensor([1.0, 2.0, 3.0, 4.0, 5.0], device=x.device)
+
+
 class LeavesTorch(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(x.numpy() * 2)
@@ -210,6 +233,10 @@ REFUSED = [
     Selects,
     Finds,
     Counts,
+    Splits,
+    Packs,
+    CountsNonzero,
+    Hides,
     LeavesTorch,
     Overwrites,
     OverwritesPart,
