@@ -28,7 +28,6 @@ UNTAGGED = {
 }
 """Operations that should have such a tag: their results' shapes depend on values."""
 
-
 META = torch.device("meta")
 """Where tensors have no values."""
 
@@ -148,9 +147,9 @@ class _Recording:
             func = aten.clone.default
         args, kwargs = tree_map(self._known, (args, kwargs or {}))
         true_args, true_kwargs = tree_map(_true, (args, kwargs))
-        _check_target(func, true_args, true_kwargs)
         guard = _Guard(self._kept)
         guard.inspect(func, true_args, true_kwargs)
+        _check_target(func, true_args, true_kwargs)
         with torch.inference_mode(False), torch.no_grad(), guard:
             result = func(*true_args, **true_kwargs)
         node = self.graph.call_function(func, *tree_map(_node, (args, kwargs)))

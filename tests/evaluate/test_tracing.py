@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
+from lossgrid.evaluate.recording import WritesError
 from lossgrid.evaluate.tracing import tensors_of, trace
 
 
@@ -256,6 +257,13 @@ def test_what_a_graph_can_not_say_is_refused(make: Callable[[], nn.Module]) -> N
     with pytest.raises(Exception):  # noqa: B017, PT011 (torch's own are many)
         trace(network, inputs)
     assert torch.equal(inputs, given)
+
+
+@pytest.mark.parametrize("make", [Overwrites, OverwritesLists, Trains, Learns])
+def test_who_writes_into_what_is_shared_is_known(make: Callable[[], nn.Module]) -> None:
+    """Its copies must not run at a time."""
+    with pytest.raises(WritesError):
+        trace(make().eval().requires_grad_(False), images(1))
 
 
 class Returns(Layer):
