@@ -168,6 +168,8 @@ class _Recording:
         """A leaf of an operation's arguments, constants and the stand-ins' device replaced."""
         if isinstance(leaf, torch.device) and leaf.type == "meta":
             return self._device
+        if isinstance(leaf, _StandIn) and leaf.node.graph is not self.graph:
+            leaf = leaf.true  # that the function has kept since another recording
         if not isinstance(leaf, Tensor) or isinstance(leaf, _StandIn):
             return leaf
         if leaf.is_meta:

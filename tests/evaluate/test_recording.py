@@ -54,3 +54,17 @@ def test_parts_are_recorded_one_by_one_if_asked() -> None:
 
     assert operations(composed=True) == ["aten.linear.default"]
     assert operations(composed=False) == ["aten.t.default", "aten.mm.default"]
+
+
+def test_what_a_function_keeps_is_a_constant_of_the_next_recording() -> None:
+    kept: list[Tensor] = []
+
+    def shift(x: Tensor) -> list[Tensor]:
+        if not kept:
+            kept.append(torch.arange(3, device=x.device))
+        return [x + kept[0]]
+
+    record(shift, torch.ones(3))
+    graph = record(shift, torch.ones(2, 3))
+    (found,) = graph(torch.zeros(2, 3))
+    assert found.tolist() == [[0, 1, 2], [0, 1, 2]]
