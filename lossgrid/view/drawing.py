@@ -180,7 +180,3 @@ def _photograph(window: vtkRenderWindow, magnification: int) -> Image.Image:
     )
     upright = np.ascontiguousarray(pixels.reshape(height, width, 4)[::-1])
     return Image.frombytes("RGBa", (width, height), upright.tobytes())
-
-
-if __name__ == "__main__":
-    main()

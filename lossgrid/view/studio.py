@@ -26,6 +26,9 @@ except ImportError as missing:
 
 READY = b"ready"
 
+# With the very path of this process: -m would look in the working directory first, where a user's
+# own file may be called as one of our libraries.
+_DRAW = "import sys; sys.path[:] = sys.argv[1:]; from lossgrid.view.drawing import main; main()"
 _READY_SECONDS = 120.0
 _PICTURE_SECONDS = 300.0
 _NO_OPENGL = (
@@ -63,7 +66,7 @@ class _Artist:
     def __init__(self, request: IO[bytes], said: IO[bytes], variables: dict[str, str]) -> None:
         self._said = said
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lossgrid.view.drawing"],
+            [sys.executable, "-c", _DRAW, *sys.path],
             stdin=request,
             stdout=subprocess.PIPE,
             stderr=self._said,
