@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -25,6 +26,17 @@ SET = click.option(
     metavar="KEY.PATH=VALUE",
     help="Override a key of the job file; may be repeated.",
 )
+
+
+class Range(click.FloatRange):
+    """A finite number within a range; click itself lets NaN into any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; anything else is a usage error."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class Sentences(click.Group):
@@ -112,9 +124,7 @@ def status(file: Path, as_json: bool) -> int:
 
 @commands.command()
 @FILE
-@click.option(
-    "--every", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds."
-)
+@click.option("--every", type=Range(0.1), default=1.0, show_default=True, help="Seconds.")
 @click.option("--column", help="What to show, such as test_loss.")
 def watch(file: Path, every: float, column: str | None) -> int:
     """Show the run that is at work on a results FILE as it goes, with a preview of the surface.
@@ -128,11 +138,14 @@ def watch(file: Path, every: float, column: str | None) -> int:
 
 
 def _numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
-    """Numbers separated by commas."""
+    """Finite numbers separated by commas."""
     try:
-        return None if text is None else tuple(float(number) for number in text.split(","))
+        numbers = None if text is None else tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,1,10") from None
+        numbers = (math.nan,)
+    if numbers and not all(map(math.isfinite, numbers)):
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,1,10")
+    return numbers
 
 
 def _levels(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
@@ -142,11 +155,11 @@ def _levels(ctx: click.Context, option: click.Parameter, text: str | None) -> An
 LOOK = (
     click.option("--column", help="What the height shows, such as test_loss."),
     click.option("--log/--linear", "logarithmic", default=None, help="By default as in figures."),
-    click.option("--clamp", type=float, help="The largest value shown; what is above lies at it."),
+    click.option("--clamp", type=Range(), help="The largest value; what is above lies at it."),
     click.option(
         "--scale",
         "stretch",
-        type=click.FloatRange(0),
+        type=Range(0),
         help="Height of one unit of value, or of a decade; by default it is half as high as wide.",
     ),
     click.option("--contours", "levels", callback=_levels, help="Levels: 0.1,1,10, or none."),
@@ -155,7 +168,7 @@ LOOK = (
 PAGE = (
     click.option("--output", "-o", type=PATH, help="PDF, PNG or SVG file."),
     click.option("--style", type=PATH, help="Settings of matplotlib that differ: a .mplstyle."),
-    click.option("--size", nargs=2, type=click.FloatRange(0.5, 50), help="Inches: width, height."),
+    click.option("--size", nargs=2, type=Range(0.5, 50), help="Inches: width, height."),
 )
 FIGURE = (
     click.option(
@@ -282,14 +295,14 @@ def html(file: Path, output: Path | None, column: str | None) -> int:
 @click.option("--levels", callback=_numbers, default="0.1,1", show_default=True)
 @click.option(
     "--epsilon",
-    type=click.FloatRange(0, min_open=True),
+    type=Range(0, min_open=True),
     default=0.1,
     show_default=True,
     help="Half the side of the box of the sharpness.",
 )
 @click.option(
     "--noise",
-    type=click.FloatRange(0),
+    type=Range(0),
     default=0.05,
     show_default=True,
     help="Minima shallower than this, relative to their value, don't count.",
@@ -322,8 +335,8 @@ def measure(files: tuple[Path, ...], column: str | None, form: str | None, **tol
 @click.option("--bar", is_flag=True, help="Add a colour bar.")
 @click.option("--as-computed", is_flag=True, help="No smooth surface between the points.")
 @click.option("--turntable", type=PATH, help="Film the surface turning: an MP4 or GIF file.")
-@click.option("--frames", type=click.IntRange(2), default=120, show_default=True)
-@click.option("--seconds", type=click.FloatRange(0.1), default=6, show_default=True)
+@click.option("--frames", type=click.IntRange(2), help="Of a turntable; by default 120.")
+@click.option("--seconds", type=Range(0.1), help="Of a turntable; by default 6.")
 def render(file: Path, output: Path | None, turntable: Path | None, **options: Any) -> int:
     """Draw the surface in a results FILE in 3-D; needs neither display nor GPU.
 
@@ -334,14 +347,17 @@ def render(file: Path, output: Path | None, turntable: Path | None, **options: A
     from lossgrid.view.render import Turn, render, render_turntable
     from lossgrid.view.shot import Shot, parse_size
 
+    told = {name: options.pop(name) for name in Turn.__dataclass_fields__}
+    turning = {name: number for name, number in told.items() if number is not None}
+    if turning and not turntable:
+        raise click.UsageError("--frames and --seconds are of a film: name it with --turntable")
     results = read_results(file)
     look = Look(**{name: options.pop(name) for name in Look.__dataclass_fields__})
-    turn = Turn(options.pop("frames"), options.pop("seconds"))
     size = parse_size(options.pop("size") or ("960x720" if turntable else "2400x1800"))
     background = options.pop("background")
     shot = Shot(size=size, background=None if options.pop("transparent") else background, **options)
     if turntable:
-        click.echo(render_turntable(results, turntable, look, shot, turn))
+        click.echo(render_turntable(results, turntable, look, shot, Turn(**turning)))
     if output or not turntable:
         beside = file.with_name(f"{file.stem}-3d.png")
         click.echo(render(results, output or beside, look, shot))

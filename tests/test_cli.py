@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from lossgrid import __version__
 from lossgrid.cli import commands
@@ -44,6 +45,28 @@ def test_a_wrong_command_line_is_exit_2(arguments: tuple[str, ...]) -> None:
     done = lossgrid(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plot", "--size", "nan", "3"),
+        ("plot", "--levels", "0.1,nan"),
+        ("render", "--clamp", "nan"),
+        ("render", "--contours", "1,inf"),
+        ("render", "--turntable", "a.gif", "--seconds", "inf"),
+        ("export", "--scale", "nan"),
+        ("measure", "--epsilon", "nan"),
+        ("measure", "--noise", "nan"),
+        ("watch", "--every", "inf"),
+    ],
+)
+def test_numbers_are_finite(arguments: tuple[str, ...]) -> None:
+    """Told while the options are read: there is no such file."""
+    option = [word for word in arguments if word.startswith("--")][-1]
+    done = CliRunner().invoke(commands, [*arguments, "nothing.vtkhdf"])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}'" in done.output
 
 
 @pytest.mark.parametrize("command", [None, *commands.commands])

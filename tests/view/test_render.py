@@ -311,6 +311,23 @@ def test_the_command(toy: Path) -> None:
     assert not output.exists()
 
 
+def test_a_users_files_are_not_taken_for_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("PIL.py").write_text("raise SystemExit('no library')")
+    render(plane(), Path("a.png"), Look(), CLEAR)
+    assert Path("a.png").exists()
+
+
+@pytest.mark.parametrize("option", [("--frames", 120), ("--seconds", 6)])
+def test_what_is_of_films_is_told(toy: Path, option: tuple[str, int]) -> None:
+    done = command(toy, *option)
+    assert done.returncode == 2
+    assert "are of a film: name it with --turntable" in done.stderr
+    assert not toy.with_name("toy-3d.png").exists()
+
+
 @pytest.fixture
 def no_libraries(tmp_path: Path) -> dict[str, str]:
     """Variables that hide OpenGL: libraries that can't be loaded come first."""
