@@ -241,7 +241,7 @@ def tally_of(path: Path, column: str | None) -> Tally:
         UserError: see `Status.of`.
     """
     results = read_results(path)
-    chosen = choose_column(list(results.values), column)
+    chosen = choose_column(results, column)
     return Tally(results, chosen, is_fraction(chosen))
 
 

@@ -56,7 +56,7 @@ def told(results: Results) -> list[str]:
     trajectories = results.trajectories
     if not trajectories:
         return []
-    column = choose_column(list(results.values), None)
+    column = choose_column(results, None)
     surface = results.values[column]
     return [
         f"trajectory {name}: "

@@ -33,7 +33,7 @@ def report(files: Sequence[Path], column: str | None, options: Options, form: st
 
 def _row(file: Path, column: str | None, options: Options) -> Row:
     results = read_results(file)
-    chosen = choose_column(list(results.values), column)
+    chosen = choose_column(results, column)
     snapshot = Snapshot.of(results, chosen, [chosen])
     missing = float((~(abs(snapshot.values) < float("inf"))).sum())
     found = measures(snapshot, options)

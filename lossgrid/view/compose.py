@@ -32,7 +32,7 @@ def photographed(results: Landscape, look: Look) -> tuple[Snapshot, Relief]:
     Raises:
         UserError: there is no such column, nothing finite, or a line.
     """
-    column = choose_column(list(results.values), look.column)
+    column = choose_column(results, look.column)
     snapshot = Snapshot.of(results, column, [column])
     if not snapshot.is_plane:
         raise UserError(f"{snapshot.name}: is a line, and render draws planes; see plot")

@@ -131,7 +131,7 @@ class _Scene:
 
 def _all_columns(results: Landscape, column: str | None) -> Snapshot:
     columns = list(results.values)
-    return Snapshot.of(results, choose_column(columns, column), columns)
+    return Snapshot.of(results, choose_column(results, column), columns)
 
 
 def _surface(scene: _Scene, output: Path) -> str:
@@ -184,8 +184,8 @@ def _table(snapshot: Snapshot, output: Path) -> str:
 
 def _series(results: Sequence[Landscape], output: Path, look: Look) -> str:
     """Surfaces over time, in the given order, all on the scale that suits all of their values."""
-    column = choose_column(list(results[0].values), look.column)
-    shown = [Snapshot.of(one, choose_column(list(one.values), column), [column]) for one in results]
+    column = choose_column(results[0], look.column)
+    shown = [Snapshot.of(one, choose_column(one, column), [column]) for one in results]
     for snapshot in shown:
         snapshot.check_drawable()
     together = np.concatenate([snapshot.values.ravel() for snapshot in shown])

@@ -48,7 +48,7 @@ def write_page(results: Landscape, column: str | None, output: Path) -> str:
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{output}: a page's name must end in .html, not in {output.suffix!r}")
     columns = list(results.values)
-    snapshot = Snapshot.of(results, choose_column(columns, column), columns)
+    snapshot = Snapshot.of(results, choose_column(results, column), columns)
     if not any(np.isfinite(values).any() for values in snapshot.curves.values()):
         snapshot.check_drawable()
     landscape = json.dumps(_landscape(results, snapshot)).replace("<", "\\u003c")

@@ -112,19 +112,27 @@ def is_plane(landscape: Landscape | Snapshot) -> bool:
     return beta is not None and min(landscape.alpha.size, beta.size) > 1
 
 
-def choose_column(columns: list[str], column: str | None) -> str:
-    """The column that is asked for; by default test_loss, else the first loss, else the first.
+def main_column(columns: Sequence[str]) -> str:
+    """The column that is shown unless another one is asked for: test_loss, a loss, or the first."""
+    losses = [name for name in columns if name.endswith("_loss")]
+    return next(iter(["test_loss"] if "test_loss" in losses else losses or columns))
+
+
+def choose_column(landscape: Landscape, column: str | None) -> str:
+    """The column that is asked for, by default the main one.
 
     Raises:
         UserError: there is no such column.
     """
+    columns = list(landscape.values)
     if column is None:
-        losses = [name for name in columns if name.endswith("_loss")]
-        return next(iter(["test_loss"] if "test_loss" in losses else losses or columns))
+        return main_column(columns)
     if column not in columns:
         nearest = difflib.get_close_matches(column, columns, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise UserError(f"no column {column!r} ({hint}the file has {', '.join(columns)})")
+        raise UserError(
+            f"{landscape.name}: no column {column!r} ({hint}the file has {', '.join(columns)})"
+        )
     return column
 
 

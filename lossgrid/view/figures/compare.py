@@ -19,7 +19,7 @@ from lossgrid.view.figures.plane import draw_plane, label_lines, planes_of
 from lossgrid.view.figures.sheet import add_legend, sheet, told
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
-from lossgrid.view.snapshot import Snapshot, is_plane, words
+from lossgrid.view.snapshot import Snapshot, is_plane, main_column, words
 
 _ACROSS = 3
 _ZERO = 1e-9
@@ -77,10 +77,8 @@ def _draw_planes(
 ) -> list[Snapshot]:
     if len(options.columns) > 1:
         raise UserError("--column: planes are compared in one column; choose one")
-    snapshots = [planes_of(one, options.columns)[0] for one in landscapes]
-    names = dict.fromkeys(snapshot.column for snapshot in snapshots)
-    if len(names) > 1:
-        raise UserError(f"the files begin with {' and '.join(names)}: choose one with --column")
+    wanted = options.columns or [_column_of_all(landscapes)]
+    snapshots = [planes_of(one, wanted)[0] for one in landscapes]
     together = np.concatenate([snapshot.values.ravel() for snapshot in snapshots])
     fraction = snapshots[0].is_fraction
     scale = scale_for(together, fraction=fraction, logarithmic=options.logarithmic)
@@ -127,6 +125,20 @@ def _draw_lines(
             right.tick_params(labelright=False)
     add_legend(figure, legend)
     return snapshots
+
+
+def _column_of_all(landscapes: Sequence[Landscape]) -> str:
+    """The main one of the columns that all landscapes have.
+
+    Raises:
+        UserError: there is none.
+    """
+    first = landscapes[0]
+    common = [name for name in first.values if all(name in one.values for one in landscapes)]
+    if not common:
+        having = [f"{one.name} has {', '.join(one.values)}" for one in landscapes]
+        raise UserError(f"no column is in all files to compare: {'; '.join(having)}")
+    return main_column(common)
 
 
 def _write_headings(

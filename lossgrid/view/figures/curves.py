@@ -17,7 +17,7 @@ from lossgrid.view import Landscape
 from lossgrid.view.figures.heading import mark_best
 from lossgrid.view.figures.options import Options
 from lossgrid.view.scale import Scale, scale_for
-from lossgrid.view.snapshot import Snapshot, choose_column, words
+from lossgrid.view.snapshot import Snapshot, choose_column, main_column, words
 
 _DASHES = {"train": "-", "test": "--"}
 _OTHER_DASHES = ("-.", ":")
@@ -47,17 +47,17 @@ def curves_of(results: Landscape, wanted: Sequence[str]) -> Snapshot:
     Raises:
         UserError: there is no such column, they hold more than two metrics, or nothing is finite.
     """
-    available = list(results.values)
-    columns = [choose_column(available, column) for column in dict.fromkeys(wanted)]
+    columns = [choose_column(results, column) for column in dict.fromkeys(wanted)]
     if not columns:
-        metrics = dict.fromkeys([_metric(choose_column(available, None)), "accuracy"])
+        available = list(results.values)
+        metrics = dict.fromkeys([_metric(main_column(available)), "accuracy"])
         columns = [name for metric in metrics for name in available if _metric(name) == metric]
     metrics = dict.fromkeys(map(_metric, columns))
     if len(metrics) > 2:
         raise UserError(
             f"--column: a line has two axes of values, not one each for {', '.join(metrics)}"
         )
-    main = columns[0] if wanted else choose_column(columns, None)
+    main = columns[0] if wanted else main_column(columns)
     snapshot = Snapshot.of(results, main, columns)
     snapshot.check_drawable()
     return snapshot

@@ -76,9 +76,8 @@ def planes_of(results: Landscape, wanted: Sequence[str]) -> list[Snapshot]:
     Raises:
         UserError: there is no such column, or one has no finite value.
     """
-    available = list(results.values)
     asked: Sequence[str | None] = list(dict.fromkeys(wanted)) or [None]
-    columns = [choose_column(available, column) for column in asked]
+    columns = [choose_column(results, column) for column in asked]
     snapshots = [Snapshot.of(results, column, [column]) for column in columns]
     for snapshot in snapshots:
         snapshot.check_drawable()

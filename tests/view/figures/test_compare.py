@@ -142,6 +142,15 @@ def test_a_gap_is_told_by_panel(tmp_path: Path) -> None:
     assert said == f"{tmp_path / 'a.png'}\nmade: 5.88 % of 425 points pending, 1 failed"
 
 
+def test_planes_are_compared_in_the_main_column_that_all_have(
+    made: list[Figure], tmp_path: Path
+) -> None:
+    both = {"test_loss": BOWL, "train_accuracy": 1 / (1 + BOWL), "train_loss": 2 * BOWL}
+    only = {"train_accuracy": 1 / (1 + BOWL), "train_loss": 3 * BOWL}
+    compare([plane(values=both), plane(values=only)], tmp_path / "a.png", Options())
+    assert "train loss (log scale)" in {axes.get_ylabel() for axes in made[0].axes}
+
+
 @pytest.mark.parametrize(
     ("landscapes", "options", "reason"),
     [
@@ -151,7 +160,12 @@ def test_a_gap_is_told_by_panel(tmp_path: Path) -> None:
         (
             [plane(), plane(values={"train_loss": BOWL})],
             Options(),
-            "the files begin with test_loss and train_loss: choose one with --column",
+            "no column is in all files to compare: made has test_loss; made has train_loss",
+        ),
+        (
+            [plane(), plane(values={"train_loss": BOWL}, name="other")],
+            Options(columns=("test_loss",)),
+            "other: no column 'test_loss'",
         ),
         (
             [plane(), plane(values={"test_loss": np.full(BOWL.shape, np.nan)}, name="empty")],
