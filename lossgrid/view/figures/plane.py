@@ -32,6 +32,7 @@ _DARK_PART = 0.85  # of the colour map: the rest is too light for lines on white
 _LIGHT = 0.36  # the luminance from which black reads better than white
 _LABEL_SIZE = 0.75
 _CLEARANCE = 1.15
+_MOST_STEPS = 4  # between the labelled places of an axis
 _TIGHT = 1.5  # ticks on a colour bar for each that matplotlib would put there
 
 
@@ -152,6 +153,16 @@ class _Levels(FixedLocator):
         return super().tick_values(vmin, vmax)
 
 
+class _Few(MaxNLocator):
+    """At most five round places, fewer where there is no room for their labels."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The places that are labelled."""
+        assert self.axis is not None
+        self.set_params(nbins=max(1, min(_MOST_STEPS, self.axis.get_tick_space())))
+        return super().tick_values(vmin, vmax)
+
+
 def _levels(scale: Scale, options: Options, column: str) -> list[float]:
     if options.levels is not None and options.kind == "heat":
         raise UserError("--levels: a heat map has no contour lines; leave --kind heat out")
@@ -199,25 +210,31 @@ def _frame(axes: Axes, alpha: NDArray[np.float64], beta: NDArray[np.float64]) ->
         xlabel=r"$\alpha$", ylabel=r"$\beta$", xlim=(alpha[0], alpha[-1]), ylim=(beta[0], beta[-1])
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(_Few(steps=[1, 2, 5, 10]))
     if steepness(alpha, beta) is not None:
         axes.set_aspect("equal")
 
 
 def _keep_those_with_room(axes: Axes, labels: Sequence[Text]) -> list[Text]:
-    """Remove labels that reach out of the axes, over each other or over marked points."""
-    marked = [line.get_transform().transform(line.get_xydata()) for line in axes.lines]
+    """Remove labels that reach out of the axes, over each other or over marks and paths."""
+    drawn = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
     taken: list[Bbox] = []
     kept = []
     for label in labels:
         box = label.get_window_extent().expanded(_CLEARANCE, _CLEARANCE)
         inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
-        if inside and not box.count_overlaps(taken) and not any(map(box.count_contains, marked)):
+        free = not any(_touches(path, box) for path in drawn)
+        if inside and free and not box.count_overlaps(taken):
             taken.append(box)
             kept.append(label)
         else:
             label.remove()
     return kept
+
+
+def _touches(path: Path, box: Bbox) -> bool:
+    """Whether a path, which may be a single point, comes into a box."""
+    return bool(box.count_contains(path.vertices)) or path.intersects_bbox(box, filled=False)
 
 
 def _leave_out(lines: ContourSet, axes: Axes, labels: Sequence[Text]) -> None:

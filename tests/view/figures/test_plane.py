@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,33 @@ def test_the_best_point_keeps_labels_away() -> None:
             axes.plot(*place, "*")
         label_lines(figure, [painted])
     assert not free & {text.get_position() for text in axes.texts}
+
+
+def test_paths_keep_labels_away_between_their_points() -> None:
+    with styled(None):
+        figure = Figure(figsize=(4, 4), layout="constrained")
+        snapshot = planes_of(plane(), ())[0]
+        axes = figure.add_subplot()
+        scale = scale_for(snapshot.values, fraction=False)
+        painted = draw_plane(axes, snapshot, scale, Options(kind="lines"))
+        for beta in np.linspace(0.05, 1.95, 20):  # as dense as labels are high
+            axes.plot([-1, 2], [beta, beta])
+        label_lines(figure, [painted])
+    assert not axes.texts
+
+
+@pytest.mark.parametrize("width", [1.2, 1.6, 2.4, 4.0])
+def test_labels_of_ticks_stand_apart(width: float) -> None:
+    with styled(None):
+        figure = Figure(figsize=(width, 4), layout="constrained")
+        axes = figure.add_subplot()
+        snapshot = planes_of(plane(alpha=np.linspace(-1, 1, ALPHA.size)), ())[0]
+        draw_plane(axes, snapshot, scale_for(snapshot.values, fraction=False), Options())
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        letter = axes.get_xticklabels()[0].get_fontsize() * figure.dpi / 72
+    assert 2 <= len(boxes) <= 5
+    assert all(right.x0 - left.x1 > letter / 2 for left, right in pairwise(boxes))
 
 
 def test_lines_stand_out_from_their_bands() -> None:
