@@ -112,7 +112,10 @@ def test_contour_lines_lie_at_their_levels() -> None:
         np.testing.assert_allclose(path.vertices[:, 0], level - 2)
 
 
-@given(st.lists(st.floats(0.02, 5), min_size=2, max_size=8, unique=True))
+THOUSANDTHS = st.integers(20, 5000).map(lambda count: count / 1000)
+
+
+@given(st.lists(THOUSANDTHS, min_size=2, max_size=8, unique=True))
 @settings(max_examples=25, deadline=None)
 def test_any_levels_are_drawn(levels: list[float]) -> None:
     painted = drawn(plane(), levels=tuple(levels))
