@@ -33,6 +33,7 @@ _LIGHT = 0.36  # the luminance from which black reads better than white
 _LABEL_SIZE = 0.75
 _CLEARANCE = 1.15
 _MOST_STEPS = 4  # between the labelled places of an axis
+_STEPS = (1, 2, 5, 10)
 _TIGHT = 1.5  # ticks on a colour bar for each that matplotlib would put there
 
 
@@ -139,9 +140,7 @@ def label_lines(figure: Figure, planes: Sequence[Plane]) -> None:
 
 def mark_best_of_plane(axes: Axes, snapshot: Snapshot) -> None:
     """Put the star at the best point."""
-    assert snapshot.beta is not None
-    iy, ix = np.unravel_index(snapshot.best, snapshot.status.shape)
-    mark_best(axes, float(snapshot.alpha[ix]), float(snapshot.beta[iy]))
+    mark_best(axes, *snapshot.best_place)
 
 
 class _Levels(FixedLocator):
@@ -154,7 +153,7 @@ class _Levels(FixedLocator):
 
 
 class _Few(MaxNLocator):
-    """At most five round places, fewer where there is no room for their labels."""
+    """Round places along the horizontal axis, fewer where there is no room for their labels."""
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
         """The places that are labelled."""
@@ -209,8 +208,9 @@ def _frame(axes: Axes, alpha: NDArray[np.float64], beta: NDArray[np.float64]) ->
     axes.set(
         xlabel=r"$\alpha$", ylabel=r"$\beta$", xlim=(alpha[0], alpha[-1]), ylim=(beta[0], beta[-1])
     )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(_Few(steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(_Few(_MOST_STEPS, steps=_STEPS))
+    # Its labels need not share a line; and if they changed with the layout, it would not hold them.
+    axes.yaxis.set_major_locator(MaxNLocator(_MOST_STEPS, steps=_STEPS))
     if steepness(alpha, beta) is not None:
         axes.set_aspect("equal")
 
