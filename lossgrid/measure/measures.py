@@ -44,13 +44,13 @@ def measures(snapshot: Snapshot, options: Options) -> Mapping[str, float | None]
         raise UserError(f"{snapshot.column}: measures are of losses; choose another --column")
     snapshot.check_drawable()
     values = np.atleast_2d(snapshot.values)
-    alpha, beta = snapshot.alpha, np.zeros(1) if snapshot.beta is None else snapshot.beta
-    row, column = divmod(snapshot.best, alpha.size)
-    lowest, rim = float(values[row, column]), _lowest_rim(values)
+    alpha, beta = snapshot.alpha, snapshot.rows
+    lowest, rim = float(values.flat[snapshot.best]), _lowest_rim(values)
+    best_alpha, best_beta = snapshot.best_place
     found: dict[str, float | None] = {
         "minimum": lowest,
-        "minimum_alpha": float(alpha[column]),
-        **({} if snapshot.beta is None else {"minimum_beta": float(beta[row])}),
+        "minimum_alpha": best_alpha,
+        **({} if snapshot.beta is None else {"minimum_beta": best_beta}),
         f"sharpness_{options.epsilon:g}": sharpness(alpha, beta, values, options.epsilon),
         "convexity": convexity(values),
         "roughness": roughness(values),

@@ -21,7 +21,7 @@ from lossgrid.view import Landscape
 from lossgrid.view.facts import facts
 from lossgrid.view.saving import whole
 from lossgrid.view.scale import scale_for
-from lossgrid.view.snapshot import Snapshot, choose_column
+from lossgrid.view.snapshot import Snapshot, choose_column, parts, words
 from lossgrid.view.thinning import drawn_lattice
 
 try:
@@ -51,7 +51,7 @@ def write_page(results: Landscape, column: str | None, output: Path) -> str:
     snapshot = Snapshot.of(results, choose_column(results, column), columns)
     if not any(np.isfinite(values).any() for values in snapshot.curves.values()):
         snapshot.check_drawable()
-    landscape = json.dumps(_landscape(results, snapshot)).replace("<", "\\u003c")
+    landscape = json.dumps(_landscape(results, snapshot), allow_nan=False).replace("<", "\\u003c")
     page = Template(_part("page.html")).substitute(
         title=html.escape(f"{snapshot.name}: loss landscape"),
         style=_part("page.css"),
@@ -74,19 +74,16 @@ def _landscape(results: Landscape, snapshot: Snapshot) -> dict[str, Any]:
     status = np.atleast_2d(snapshot.status)
     rows, columns = drawn_lattice(status, _MOST_DRAWN)
     drawn = np.ix_(rows, columns)
-    beta = np.zeros(1) if snapshot.beta is None else snapshot.beta
-    axes = {"alpha": snapshot.alpha[columns], "beta": beta[rows]}
-    if not snapshot.is_plane:  # along the only axis with length
-        longest = "beta" if beta.size > snapshot.alpha.size else "alpha"
-        axes = {longest: axes[longest]}
+    kept = {"alpha": columns, "beta": rows}
     trajectories = results.trajectories
+    shares = _shares(trajectories)
     return {
         "name": snapshot.name,
         "facts": facts(results.attributes, snapshot),
         "notes": _drawn_note(status.shape, (rows.size, columns.size)),
         "axes": [
-            {"name": name, "share": share, "at": _array(at)}
-            for (name, at), share in zip(axes.items(), _shares(trajectories), strict=False)
+            {"name": name, "share": shares.get(name), "at": _array(axis[kept[name]])}
+            for name, axis in snapshot.axes.items()
         ],
         "status": _array(status[drawn]),
         "columns": {
@@ -118,10 +115,11 @@ def _array(values: NDArray[Any]) -> dict[str, Any]:
 def _range(snapshot: Snapshot) -> dict[str, Any]:
     """What values a column has: its best one, the scales that show it, and which of them first."""
     values, fraction = snapshot.values, snapshot.is_fraction
+    split, metric = parts(snapshot.column)
     about = {
-        "words": snapshot.column.replace("_", " "),
-        "split": snapshot.column.partition("_")[0],
-        "metric": snapshot.column.partition("_")[2],
+        "words": words(snapshot.column),
+        "split": split,
+        "metric": metric,
         "fraction": fraction,
         "gaps": snapshot.gaps(),
     }
@@ -130,8 +128,7 @@ def _range(snapshot: Snapshot) -> dict[str, Any]:
     scales = {"linear": scale_for(values, fraction=fraction, logarithmic=False)}
     if (values[np.isfinite(values)] > 0).any():
         scales["logarithmic"] = scale_for(values, fraction=fraction, logarithmic=True)
-    beta = np.zeros(1) if snapshot.beta is None else snapshot.beta
-    row, column = np.unravel_index(snapshot.best, (beta.size, snapshot.alpha.size))
+    alpha, beta = snapshot.best_place
     return {
         **about,
         "scales": {
@@ -146,8 +143,8 @@ def _range(snapshot: Snapshot) -> dict[str, Any]:
         },
         "logarithmic": scale_for(values, fraction=fraction).logarithmic,
         "best": {
-            "alpha": float(snapshot.alpha[column]),
-            "beta": float(beta[row]),
+            "alpha": alpha,
+            "beta": beta,
             "value": float(values.flat[snapshot.best]),
             "kind": "maximum" if fraction else "minimum",
         },
@@ -167,13 +164,13 @@ def _trajectory(name: str, trajectory: Trajectory, snapshot: Snapshot) -> dict[s
     }
 
 
-def _shares(trajectories: Mapping[str, Trajectory]) -> list[float | None]:
+def _shares(trajectories: Mapping[str, Trajectory]) -> dict[str, float]:
     """What each axis explains of the trajectories' variance, where that is known."""
     for trajectory in trajectories.values():
         shares = trajectory.explained_variance
         if shares is not None and np.isfinite(shares).all():
-            return [float(share) for share in shares]
-    return [None, None]
+            return dict(zip(("alpha", "beta"), shares.tolist(), strict=False))
+    return {}
 
 
 def _laid(trajectory: Trajectory, snapshot: Snapshot) -> dict[str, Any]:

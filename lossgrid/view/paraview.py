@@ -9,7 +9,7 @@ from string import Template
 import numpy as np
 
 from lossgrid.view.relief import Relief
-from lossgrid.view.snapshot import Snapshot
+from lossgrid.view.snapshot import Snapshot, words
 
 
 def script(
@@ -24,16 +24,14 @@ def script(
         lines: the .vtp file of the contour lines, if there are any.
         output: where the script will lie; it finds the files from there.
     """
-    iy, ix = np.unravel_index(snapshot.best, snapshot.status.shape)
-    value = float(snapshot.values[iy, ix])
+    alpha, beta = snapshot.best_place
+    value = float(snapshot.values.flat[snapshot.best])
     constant = relief.shown.constant
-    alpha = float(snapshot.alpha[ix])
-    beta = 0.0 if snapshot.beta is None else float(snapshot.beta[iy])
     kind = "maximum" if snapshot.is_fraction else "minimum"
     said = (
         f"constant: {value:.4g}" if constant else f"{kind} {value:.4g} at ({alpha:.4g}, {beta:.4g})"
     )
-    title = snapshot.column.replace("_", " ")
+    title = words(snapshot.column)
     constants = {
         "folder": str(output.resolve().parent),
         "surface": _from(output, surface),

@@ -19,7 +19,7 @@ from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
 from lossgrid.view.scene import Scene
 from lossgrid.view.shot import Shot
-from lossgrid.view.snapshot import Snapshot
+from lossgrid.view.snapshot import Snapshot, words
 from lossgrid.view.studio import pictures
 
 _BAR_SHARE, _LEAST_BAR = 0.16, 60
@@ -89,7 +89,7 @@ class _Sitting:
             size = (max(_LEAST_BAR, round(_BAR_SHARE * min(shot.size))), height)
             if width < 2 * size[0]:
                 raise UserError(f"--bar: takes {size[0]} of {width} pixels; choose a wider --size")
-            label, text = snapshot.column.replace("_", " "), _text_on(shot.background_rgb())
+            label, text = words(snapshot.column), _text_on(shot.background_rgb())
             bar = colour_bar(relief.shown, shot.colour_map(), label, size, text)
             width -= bar.width
         scene = compose(snapshot, relief, shot, (width, height))

@@ -49,6 +49,17 @@ class Snapshot:
         return is_plane(self)
 
     @property
+    def axes(self) -> dict[str, NDArray[np.float64]]:
+        """A plane's two axes by name, alpha first; of a line the only one with length."""
+        both = {"alpha": self.alpha} | ({} if self.beta is None else {"beta": self.beta})
+        return {name: axis for name, axis in both.items() if axis.size > 1} or {"alpha": self.alpha}
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """Coordinates of the rows: beta, or 0 where there is none."""
+        return np.zeros(1) if self.beta is None else self.beta
+
+    @property
     def width(self) -> float:
         """Length of the longer axis."""
         axes = [self.alpha] if self.beta is None else [self.alpha, self.beta]
@@ -75,6 +86,12 @@ class Snapshot:
         sign = -1.0 if self.is_fraction else 1.0
         values = np.where(np.isfinite(self.values), sign * self.values, np.inf)
         return int(np.argmin(values))
+
+    @property
+    def best_place(self) -> tuple[float, float]:
+        """Alpha and beta of the best point."""
+        row, column = divmod(self.best, self.alpha.size)
+        return float(self.alpha[column]), float(self.rows[row])
 
     def gaps(self) -> str:
         """How much is missing, in words; empty when nothing is."""
@@ -134,6 +151,12 @@ def choose_column(landscape: Landscape, column: str | None) -> str:
             f"{landscape.name}: no column {column!r} ({hint}the file has {', '.join(columns)})"
         )
     return column
+
+
+def parts(column: str) -> tuple[str, str]:
+    """A column's split and metric; what is of no split is its own metric."""
+    split, _, metric = column.partition("_")
+    return split, metric or column
 
 
 def words(column: str) -> str:

@@ -48,7 +48,7 @@ _BLOCK_BYTES = 1 << 20
 
 def image(snapshot: Snapshot) -> vtkImageData:
     """The flat plane, alpha along x and beta along y, with all columns and the status."""
-    alpha, beta = snapshot.alpha, np.zeros(1) if snapshot.beta is None else snapshot.beta
+    alpha, beta = snapshot.alpha, snapshot.rows
     flat = vtkImageData()
     flat.SetDimensions(alpha.size, beta.size, 1)
     flat.SetOrigin(float(alpha[0]), float(beta[0]), 0.0)
@@ -166,7 +166,7 @@ def _points(snapshot: Snapshot, heights: NDArray[np.float64]) -> vtkPoints:
     """Points in the order of the values; those without a height lie at 0."""
     places = np.empty((*np.atleast_2d(heights).shape, 3))
     places[..., 0] = snapshot.alpha
-    places[..., 1] = 0.0 if snapshot.beta is None else snapshot.beta[:, None]
+    places[..., 1] = snapshot.rows[:, None]
     places[..., 2] = np.nan_to_num(heights, nan=0.0)
     points = vtkPoints()
     points.SetData(_array("places", places.reshape(-1, 3)))

@@ -115,7 +115,7 @@ def _draw_lines(
         drawn.append(draw_curves(axes, snapshot, sides))
         legend += drawn[-1].lines
         if options.trajectory:
-            legend += draw_over_line(axes, landscape.trajectories, snapshot.column)
+            legend += draw_over_line(axes, landscape.trajectories, snapshot)
     if options.title:
         _write_headings(panels, columns, snapshots, landscapes)
     _share_labels(panels, columns)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
-from numpy.typing import NDArray
 
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
@@ -17,7 +16,7 @@ from lossgrid.view import Landscape
 from lossgrid.view.figures.heading import mark_best
 from lossgrid.view.figures.options import Options
 from lossgrid.view.scale import Scale, scale_for
-from lossgrid.view.snapshot import Snapshot, choose_column, main_column, words
+from lossgrid.view.snapshot import Snapshot, choose_column, main_column, parts, words
 
 _DASHES = {"train": "-", "test": "--"}
 _OTHER_DASHES = ("-.", ":")
@@ -88,9 +87,9 @@ def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves
 
     Colours tell metrics apart, and dashes splits: train is solid, test dashed.
     """
-    along, label = _along(snapshot)
+    ((axis, along),) = snapshot.axes.items()
     computed = snapshot.status.ravel() != PENDING
-    splits = list(dict.fromkeys(name.partition("_")[0] for name in snapshot.curves))
+    splits = list(dict.fromkeys(map(_split, snapshot.curves)))
     both = [axes, *(axes.twinx() for _ in sides[1:])]
     drawn = []
     for number, (side, on) in enumerate(zip(sides, both, strict=True)):
@@ -101,13 +100,13 @@ def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves
                 drawn += on.plot(
                     along[computed],
                     finite,
-                    _dashes(name.partition("_")[0], splits),
+                    _dashes(_split(name), splits),
                     marker="." if few else "",
                     color=f"C{number}",
                     label=words(name),
                 )
         _frame_values(on, side, f"C{number}" if len(sides) > 1 else "black")
-    axes.set_xlabel(label)
+    axes.set_xlabel(rf"$\{axis}$")
     if along.size > 1:
         axes.set_xlim(along[0], along[-1])
     axes.grid(axis="x" if len(sides) > 1 else "both")
@@ -116,19 +115,16 @@ def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves
 
 def mark_best_of_curves(axes: Axes, snapshot: Snapshot) -> None:
     """Put the star at the best point of the main curve."""
-    along, _ = _along(snapshot)
+    (along,) = snapshot.axes.values()
     mark_best(axes, float(along[snapshot.best]), float(snapshot.values.flat[snapshot.best]))
 
 
 def _metric(column: str) -> str:
-    return column.partition("_")[2] or column
+    return parts(column)[1]
 
 
-def _along(snapshot: Snapshot) -> tuple[NDArray[np.float64], str]:
-    """The only axis with length, and its name."""
-    if snapshot.beta is not None and snapshot.beta.size > snapshot.alpha.size:
-        return snapshot.beta, r"$\beta$"
-    return snapshot.alpha, r"$\alpha$"
+def _split(column: str) -> str:
+    return parts(column)[0]
 
 
 def _dashes(split: str, splits: Sequence[str]) -> str:

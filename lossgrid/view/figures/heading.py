@@ -60,11 +60,10 @@ def best_note(snapshot: Snapshot) -> str:
         return Formatter.fix_minus(f"constant: {value}")
     if not snapshot.is_ranked:
         return ""
-    iy, ix = divmod(snapshot.best, snapshot.alpha.size)
-    alpha = number(float(snapshot.alpha[ix]))
+    alpha, beta = map(number, snapshot.best_place)
     place = rf"$\alpha$ = {alpha}"
     if snapshot.beta is not None:
-        place = rf"($\alpha$, $\beta$) = ({alpha}, {number(float(snapshot.beta[iy]))})"
+        place = rf"($\alpha$, $\beta$) = ({alpha}, {beta})"
     kind = "maximum" if snapshot.is_fraction else "minimum"
     return Formatter.fix_minus(rf"$\bigstar$ {kind} {value} at {place}")
 

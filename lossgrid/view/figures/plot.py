@@ -74,7 +74,7 @@ def _draw_line(figure: Figure, results: Landscape, line: Snapshot, options: Opti
     sides = sides_of([line], options)
     legend = draw_curves(axes, line, sides).lines
     if options.trajectory:
-        legend = [*legend, *draw_over_line(axes, results.trajectories, line.column)]
+        legend = [*legend, *draw_over_line(axes, results.trajectories, line)]
     if options.title:
         write_heading(axes, _title(line), _notes(line))
         if line.is_ranked and not sides[0].scale.constant:

@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lossgrid.store.trajectory import Trajectory
+from lossgrid.view.snapshot import Snapshot
 
-_ORDINALS = ("1st", "2nd")
+_ORDINALS = {"alpha": "1st", "beta": "2nd"}
 _BEYOND = 0.05
 _DROP: dict[str, Any] = {
     "ls": "",
@@ -45,38 +46,44 @@ def draw_over_plane(axes: Axes, trajectories: Mapping[str, Trajectory]) -> list[
             drops += axes.plot(*places, label="learning rate drops", **_DROP)
         axes.set_xlim(_grown(axes.get_xlim(), one.alpha))
         axes.set_ylim(_grown(axes.get_ylim(), one.beta))
-    _name_components(axes, trajectories)
+    components = _components(trajectories)
+    axes.set_xlabel(components.get("alpha", axes.get_xlabel()))
+    axes.set_ylabel(components.get("beta", axes.get_ylabel()))
     return paths + drops
 
 
-def draw_over_line(axes: Axes, trajectories: Mapping[str, Trajectory], column: str) -> list[Line2D]:
-    """Draw the true values of checkpoints over a line, where they are known.
+def draw_over_line(
+    axes: Axes, trajectories: Mapping[str, Trajectory], line: Snapshot
+) -> list[Line2D]:
+    """Draw the true values of checkpoints over a line's main curve, where they are known.
 
     Returns: what a legend should explain.
     """
     told = []
+    (axis,) = line.axes
     for number, (name, one) in enumerate(trajectories.items()):
-        if column in one.values:
+        along = one.beta if axis == "beta" else one.alpha
+        assert along is not None
+        if line.column in one.values:
             marker = "^vsD"[number % 4]
-            told += axes.plot(
-                one.alpha, one.values[column], marker, color="0.35", label=name, clip_on=False
-            )
-        axes.set_xlim(_grown(axes.get_xlim(), one.alpha))
-    _name_components(axes, trajectories)
+            values = one.values[line.column]
+            told += axes.plot(along, values, marker, color="0.35", label=name, clip_on=False)
+        axes.set_xlim(_grown(axes.get_xlim(), along))
+    axes.set_xlabel(_components(trajectories).get(axis, axes.get_xlabel()))
     return told
 
 
-def _name_components(axes: Axes, trajectories: Mapping[str, Trajectory]) -> None:
-    """Name the axes by the variance that they explain, if they are principal components."""
+def _components(trajectories: Mapping[str, Trajectory]) -> dict[str, str]:
+    """Names of the axes that are principal components, by the variance that they explain."""
     for one in trajectories.values():
         if one.explained_variance is not None:
-            names = [
-                f"{ordinal} PCA component: {share:.1%}".replace("%", " %")
-                for ordinal, share in zip(_ORDINALS, one.explained_variance, strict=False)
-            ]
-            axes.set_xlabel(names[0])
-            if one.beta is not None:
-                axes.set_ylabel(names[1])
+            return {
+                axis: f"{ordinal} PCA component: {share:.1%}".replace("%", " %")
+                for (axis, ordinal), share in zip(
+                    _ORDINALS.items(), one.explained_variance, strict=False
+                )
+            }
+    return {}
 
 
 def _grown(limits: tuple[float, float], places: NDArray[np.float64]) -> tuple[float, float]:

@@ -3,15 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lossgrid.store.trajectory import Trajectory
+from lossgrid.view.figures.curves import curves_of
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.style import styled
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from tests.view.figures.looking import plotted, texts
-from tests.view.landscapes import line, plane, trajectory
+from tests.view.landscapes import ALPHA, BETA, line, plane, trajectory
 
 
 def over_plane(**trajectories: Trajectory) -> tuple[Axes, dict[object, object]]:
@@ -70,8 +72,27 @@ def test_over_a_line_checkpoints_have_their_true_values(tmp_path: Path) -> None:
     made = trajectory(beta=None, explained_variance=np.array([0.661, 0.21]))
     with styled(None):
         axes = Figure().add_subplot(xlim=(-1, 2))
-        (points,) = draw_over_line(axes, {"sgd": made}, "test_loss")
-        assert draw_over_line(axes, {"sgd": made}, "train_loss") == []
+        (points,) = draw_over_line(axes, {"sgd": made}, curves_of(line(), ["test_loss"]))
+        assert draw_over_line(axes, {"sgd": made}, curves_of(line(), ["train_loss"])) == []
     np.testing.assert_array_equal(points.get_xydata(), np.c_[made.alpha, made.values["test_loss"]])
     assert axes.get_xlabel() == "1st PCA component: 66.1 %"
     assert "sgd" in texts(plotted(line(trajectories={"sgd": made}), tmp_path))
+
+
+@pytest.mark.parametrize("axis", ["alpha", "beta"])
+def test_over_a_plane_without_width_checkpoints_lie_along_its_length(axis: str) -> None:
+    made = trajectory()
+    shape = (1, ALPHA.size) if axis == "alpha" else (BETA.size, 1)
+    coordinates = {"alpha": ALPHA[: shape[1]], "beta": BETA[: shape[0]]}
+    flat = plane(
+        values={"test_loss": np.full(shape, 0.5)},
+        status=np.ones(shape, np.uint8),
+        trajectories={"sgd": made},
+        **coordinates,
+    )
+    with styled(None):
+        axes = Figure().add_subplot(xlim=(-1, 2), ylabel="loss")
+        (points,) = draw_over_line(axes, flat.trajectories, curves_of(flat, ()))
+    np.testing.assert_array_equal(points.get_xdata(), getattr(made, axis))
+    number = {"alpha": "1st PCA component: 66.1 %", "beta": "2nd PCA component: 21.0 %"}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (number[axis], "loss")
