@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,12 +16,11 @@ from lossgrid.view.scale import HUGE, Scale
 from lossgrid.view.scene import Scene
 from lossgrid.view.shot import Shot
 from lossgrid.view.smooth import smooth
-from lossgrid.view.snapshot import Snapshot, choose_column
+from lossgrid.view.snapshot import Snapshot, choose_column, steepness
 from lossgrid.view.thinning import drawn_lattice
 
 _MOST_POINTS = 1000
 _MOST_SMOOTH = 600
-_SQUARE_UP_TO = 3.0
 _GAMMA = 2.2
 
 
@@ -94,8 +92,7 @@ def _box(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both axes around 0, the longer of length 1; both where one is much longer, as in plots."""
     lengths = [float(np.ptp(axis)) for axis in (alpha, beta)]
-    ratio = math.log(lengths[0] / lengths[1])
-    units = [max(lengths)] * 2 if abs(ratio) <= math.log(_SQUARE_UP_TO) else lengths
+    units = lengths if steepness(alpha, beta) is None else [max(lengths)] * 2
     alpha, beta = (
         (axis - (axis[0] + axis[-1]) / 2) / unit
         for axis, unit in zip((alpha, beta), units, strict=True)

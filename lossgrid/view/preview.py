@@ -9,16 +9,13 @@ from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED
 from lossgrid.lattice import lattice
 from lossgrid.store.tally import Tally
 from lossgrid.view.scale import scale_for
-from lossgrid.view.snapshot import is_fraction
+from lossgrid.view.snapshot import is_fraction, steepness
 
 SHADES = 64
 """From the lowest value to the highest."""
 
 BLANK, ODD, MISSED, BEST = -1, -2, -3, -4
 """Cells without a shade: nothing is known, not finite, failed, the best value."""
-
-MOST_UNEQUAL = 3.0
-"""Axes whose lengths differ by more are not drawn to one scale; as in figures."""
 
 Cells = NDArray[np.int64]
 """Shades, SHADES more where they are guessed, or BLANK and so on; shape (rows, columns)."""
@@ -118,13 +115,13 @@ class Preview:
 
     def _fit(self, width: int, height: int, tall: float) -> tuple[int, int]:
         """Rows and columns of cells."""
-        alpha, beta = (float(np.ptp(axis)) for axis in self.axes.values())
-        if not 1 / MOST_UNEQUAL <= beta / alpha <= MOST_UNEQUAL:
+        ratio = steepness(*self.axes.values())
+        if ratio is None:
             return height, width
-        rows = width * beta / alpha / tall
+        rows = width * ratio / tall
         if rows <= height:
             return max(round(rows), 1), width
-        return height, max(round(height * tall * alpha / beta), 1)
+        return height, max(round(height * tall / ratio), 1)
 
     def _shades(self, values: NDArray[np.float64]) -> Cells:
         shares = self._shares(values)

@@ -13,6 +13,8 @@ from lossgrid.engine.messages import FAILED, PENDING
 from lossgrid.errors import UserError
 from lossgrid.view import Landscape
 
+_MOST_UNEQUAL = 3.0  # lengths of axes
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -127,6 +129,15 @@ def is_plane(landscape: Landscape | Snapshot) -> bool:
     """Whether both axes have more than one point."""
     beta = landscape.beta
     return beta is not None and min(landscape.alpha.size, beta.size) > 1
+
+
+def steepness(alpha: NDArray[np.float64], beta: NDArray[np.float64]) -> float | None:
+    """Height of a plane by its width, where units of both axes are drawn alike.
+
+    None where they are not, since that would make it a ribbon.
+    """
+    ratio = float(np.ptp(beta) / np.ptp(alpha))
+    return ratio if 1 / _MOST_UNEQUAL <= ratio <= _MOST_UNEQUAL else None
 
 
 def main_column(columns: Sequence[str]) -> str:

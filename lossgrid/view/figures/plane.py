@@ -24,7 +24,7 @@ from lossgrid.view import Landscape
 from lossgrid.view.figures.heading import mark_best
 from lossgrid.view.figures.options import Options
 from lossgrid.view.scale import Scale
-from lossgrid.view.snapshot import Snapshot, choose_column, words
+from lossgrid.view.snapshot import Snapshot, choose_column, steepness, words
 from lossgrid.view.thinning import drawn_lattice
 
 _MOST_DRAWN = 1000
@@ -84,12 +84,6 @@ def planes_of(results: Landscape, wanted: Sequence[str]) -> list[Snapshot]:
     for snapshot in snapshots:
         snapshot.check_drawable()
     return snapshots
-
-
-def steepness(alpha: NDArray[np.float64], beta: NDArray[np.float64]) -> float | None:
-    """Height of a plane by its width, where units of both axes are drawn alike; else None."""
-    ratio = float(np.ptp(beta) / np.ptp(alpha))
-    return ratio if 1 / 3 <= ratio <= 3 else None
 
 
 def draw_plane(axes: Axes, snapshot: Snapshot, scale: Scale, options: Options) -> Plane:

@@ -16,12 +16,11 @@ from lossgrid.view.figures.plane import (
     label_lines,
     mark_best_of_plane,
     planes_of,
-    steepness,
 )
 from lossgrid.view.figures.sheet import add_legend, sheet, told
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
-from lossgrid.view.snapshot import Snapshot, is_plane, words
+from lossgrid.view.snapshot import Snapshot, is_plane, steepness, words
 
 
 def plot(results: Landscape, output: Path, options: Options) -> str:
