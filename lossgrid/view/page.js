@@ -5,7 +5,7 @@ const landscape = JSON.parse(document.getElementById("landscape").textContent);
 const columns = landscape.columns;
 const axes = landscape.axes.map(({ name, share, at }) => {
   const letter = { alpha: "α", beta: "β" }[name];
-  const title = share === null ? letter : `${letter} (${short(100 * share)} % of the variance)`;
+  const title = share === null ? letter : `${letter} (${(100 * share).toFixed(1)} % of the variance)`;
   return { name, letter, title, at: decoded(at) };
 });
 const isPlane = axes.length === 2;
@@ -14,7 +14,7 @@ for (const column of Object.values(columns)) column.values = rows(column.values)
 
 const COLOURS = "Viridis"; // for all eyes, as are Okabe and Ito's colours below
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
-const PATH = "#f0308b";
+const PATHS = ["#f0308b", "#ff9a1f", "#ffffff"]; // colours that Viridis has not
 const STATUS = ["pending", "computed", "failed", "interpolated"];
 const MOST_DOTS = 101; // curves of more points have no dots
 const MOST_LABELS = 7; // of contour lines
@@ -210,10 +210,10 @@ function pathsOnSurface(scale) {
   const name = state.column, [low, high] = heights(scale);
   const above = (values) => Array.from(values, (value) => height(value, scale) + (high - low) / 80);
   const checkpoints = paths().map((path) => ({
-    type: "scatter3d", mode: "markers", ...path, z: above(path.under), marker: { color: PATH, size: 4 },
+    type: "scatter3d", mode: "markers", ...path, z: above(path.under), marker: { color: path.color, size: 4 },
   }));
-  const lines = landscape.trajectories.map(({ draped }) => ({
-    type: "scatter3d", mode: "lines", hoverinfo: "skip", line: { color: PATH, width: 5 },
+  const lines = landscape.trajectories.map(({ draped }, number) => ({
+    type: "scatter3d", mode: "lines", hoverinfo: "skip", line: { color: pathColour(number), width: 5 },
     x: decoded(draped.alpha), y: decoded(draped.beta), z: above(decoded(draped.under[name])),
   }));
   return [...lines, ...checkpoints];
@@ -243,6 +243,8 @@ function drawContour() {
       ...(equal ? { scaleanchor: "x" } : {}),
     },
     shapes: marks(),
+    showlegend: landscape.trajectories.length > 1,
+    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
   });
 }
 
@@ -252,7 +254,7 @@ function levelLines(scale) {
     Float64Array.from(row, (value) => clamped(value, scale)));
   const labelled = thinned(scale.levels, MOST_LABELS);
   return scale.levels.map((value) => ({
-    type: "contour", x: axes[0].at, y: axes[1].at, z, hoverinfo: "skip", showscale: false,
+    type: "contour", x: axes[0].at, y: axes[1].at, z, hoverinfo: "skip", showscale: false, showlegend: false,
     line: { color: "rgba(255,255,255,0.75)", width: 0.9 },
     contours: {
       type: "constraint", operation: "=", value,
@@ -266,30 +268,33 @@ function bestOnPlane(scale) {
   if (scale.constant) return [];
   return [{
     type: "scatter", mode: "markers", x: [best.alpha], y: [best.beta], hoverinfo: "skip", cliponaxis: false,
+    showlegend: false,
     marker: { symbol: "star", size: 13, color: "white", line: { color: "black", width: 1 } },
   }];
 }
 
 const pathsOnPlane = () =>
   paths().map((path) => ({
-    type: "scatter", mode: "lines+markers", ...path,
-    line: { color: PATH, width: 2 }, marker: { color: PATH, size: 6, line: { color: "white", width: 1 } },
+    type: "scatter", mode: "lines+markers", ...path, showlegend: true,
+    line: { color: path.color, width: 2 }, marker: { color: path.color, size: 6, line: { color: "white", width: 1 } },
   }));
+
+const pathColour = (number) => PATHS[number % PATHS.length];
 
 /** Trajectories over the plane, with what is known of each checkpoint. */
 function paths() {
   const name = state.column;
-  return landscape.trajectories.map((path) => {
+  return landscape.trajectories.map((path, number) => {
     const [x, y, under] = [path.alpha, path.beta, path.under[name]].map(decoded);
     const [epoch, rate, own] = [path.epoch, path.learning_rate, path.values[name]].map((a) => a && decoded(a));
     const text = path.checkpoints.map((checkpoint, i) => [
-      checkpoint,
+      `${path.name}: ${checkpoint}`,
       ...(epoch ? [`epoch ${short(epoch[i])}`] : []),
       ...(rate ? [`learning rate ${short(rate[i])}`] : []),
       ...(own ? [`${columns[name].words} ${short(own[i])}`] : []),
       `surface under it ${short(under[i])}`,
     ].join("<br>"));
-    return { x, y, under, text, name: path.name, hovertemplate: "%{text}<extra></extra>" };
+    return { x, y, under, text, color: pathColour(number), name: path.name, hovertemplate: "%{text}<extra></extra>" };
   });
 }
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -404,6 +405,21 @@ def test_trajectories_lie_over_the_plane(visit: Visit) -> None:
         assert part in label
     assert "α (83.1 % of the variance)" in page.locator("#contour").inner_text()
     assert (np.abs(pixels(page, "#surface") - (0.94, 0.19, 0.55)).max(axis=-1) < 0.15).sum() > 100
+
+
+def test_trajectories_are_told_apart(visit: Visit) -> None:
+    other = replace(PATH, alpha=PATH.alpha + 0.4)
+    page = visit(plane(trajectories={"sgd": PATH, "adam": other}))
+    for plot, part in (("contour", "line"), ("surface", "marker")):
+        traces = f"document.getElementById('{plot}').data"
+        colour = f"Object.fromEntries({traces}.map(t => [t.name, t.{part}?.color]))"
+        colours = page.evaluate(colour)
+        assert colours["sgd"] != colours["adam"]
+    assert page.locator("#contour .legendtext").all_text_contents() == ["sgd", "adam"]
+    page.mouse.move(*place(page, 0.27, 1.2))
+    page.mouse.move(*place(page, 0.3, 1.2))
+    label = page.wait_for_selector("#contour .hovertext").text_content()
+    assert "sgd: b.pt" in label
 
 
 def test_large_grids_are_thinned(visit: Visit) -> None:
