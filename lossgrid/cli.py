@@ -28,8 +28,8 @@ SET = click.option(
 )
 
 
-class Range(click.FloatRange):
-    """A finite number within a range; click itself lets NaN into any."""
+class Number(click.types.FloatParamType):
+    """A finite number."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number; anything else is a usage error."""
@@ -37,6 +37,10 @@ class Range(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Range(click.FloatRange, Number):
+    """A finite number within a range; click itself lets NaN into any."""
 
 
 class Sentences(click.Group):
@@ -155,7 +159,7 @@ def _levels(ctx: click.Context, option: click.Parameter, text: str | None) -> An
 LOOK = (
     click.option("--column", help="What the height shows, such as test_loss."),
     click.option("--log/--linear", "logarithmic", default=None, help="By default as in figures."),
-    click.option("--clamp", type=Range(), help="The largest value; what is above lies at it."),
+    click.option("--clamp", type=Number(), help="The largest value; what is above lies at it."),
     click.option(
         "--scale",
         "stretch",
