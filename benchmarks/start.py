@@ -40,7 +40,8 @@ import torch
 from mpi4py import MPI
 status = open("/proc/self/status").read()
 lines = dict(line.split(":", 1) for line in status.splitlines())
-print(*(lines[kind].split()[0] for kind in {list(KINDS)}))
+if MPI.COMM_WORLD.rank == 0:
+    print(*(lines[kind].split()[0] for kind in {list(KINDS)}))
 MPI.COMM_WORLD.Barrier()
 """
 
