@@ -74,11 +74,10 @@ def _chosen(
     """What is known of the plan before it is made, and why it will be what it is."""
     if results is not None:
         reason = results.attributes.get("tuning", "by rule")
-        plans = epochs.plans(results)
-        begun = f"as the results were begun ({reason})"
-        return plans[-1], begun if len(
-            plans
-        ) == 1 else f"plan epoch {len(plans) - 1} of the results"
+        *before, last = epochs.plans(results)
+        if before:
+            return last, f"plan epoch {len(before)} of the results"
+        return last, f"as the results were begun ({reason})"
     if job.evaluation.tune:
         tuned = measure(job, loaded, ranks)
         return tuned.plan, tuned.reason
