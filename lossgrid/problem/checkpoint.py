@@ -210,9 +210,7 @@ def _content(path: Path, mapped: bool = False) -> Any:
         mapped = mapped and zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
-        raise UserError(
-            f"checkpoint {path} does not exist: correct its path in the job file"
-        ) from None
+        raise UserError(f"checkpoint {path} does not exist: correct its path") from None
     except ImportError as error:
         raise UserError(
             f"checkpoint {path} needs the safetensors package: pip install safetensors"
