@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from lossgrid.data import Split
 from lossgrid.evaluate import Plan, hardware
-from lossgrid.job import Job
+from lossgrid.job import BatchNormSpec, Job
 from lossgrid.problem import Problem
 from lossgrid.space import Grid, Plane
 
@@ -46,6 +46,7 @@ def fingerprint(
         "loss": job.loss,
         "metrics": ", ".join(job.metrics),
         "tolerance": _by_rule(job.evaluation.tolerance),
+        "batchnorm": _statistics(job.evaluation.batchnorm),
     }
     return parts | {f"data {name}": _split(split) for name, split in problem.splits.items()}
 
@@ -88,6 +89,10 @@ def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[tupl
 def _by_rule(share: float | None) -> str:
     """A share of a value, and the version of the rules by which points are estimated from it."""
     return "none" if share is None else f"{share:g} by rules of version 1"
+
+
+def _statistics(spec: BatchNormSpec) -> str:
+    return spec.mode if spec.batches is None else f"{spec.mode} from {spec.batches} batches"
 
 
 def _axis(values: NDArray[np.float64]) -> str:

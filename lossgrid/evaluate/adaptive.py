@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -21,6 +22,7 @@ from lossgrid.evaluate.estimate import (
 )
 from lossgrid.evaluate.evaluator import GridEvaluator
 from lossgrid.evaluate.memory import shortage_named
+from lossgrid.job import DATA_ERROR
 from lossgrid.lattice import level_of, parents, strides
 from lossgrid.problem import Problem
 from lossgrid.space import Grid
@@ -68,7 +70,12 @@ class AdaptiveEvaluator:
         self.columns = tuple(
             f"{split}_{column}"
             for split in problem.splits
-            for column in [*metrics, *(f"{metric}_sem" for metric in metrics), "samples"]
+            for column in [
+                *metrics,
+                *(f"{metric}_sem" for metric in metrics),
+                "samples",
+                *([DATA_ERROR] if split in problem.sampled else []),
+            ]
         )
         self._evaluator = evaluator
         self._grid = grid
@@ -77,6 +84,7 @@ class AdaptiveEvaluator:
         self._memory = memory
         batch = evaluator.plan.batch_size
         self._steps = [rungs(len(split), batch) for split in problem.splits.values()]
+        self._sampled = [split in problem.sampled for split in problem.splits]
 
     @shortage_named()
     def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -97,6 +105,8 @@ class AdaptiveEvaluator:
             allowed = steps if level else steps[-1:]
             found, values = sampled(read, control, allowed, self._loss, tolerance)
             row += [*found.mean, *found.error, values.shape[1]]
+            if self._sampled[number]:
+                row.append(_data_error(values[self._loss], steps[-1]))
             kept.append(Known(found.mean, values, found.influence))
         self._memory.keep(point, kept)
         return row
@@ -111,6 +121,11 @@ class AdaptiveEvaluator:
         if any(one is None for one in known):
             return [None] * len(self._steps)
         return [combined(of_split, weights) for of_split in zip(*known, strict=True)]
+
+
+def _data_error(values: Floats, samples: int) -> float:
+    """What the standard error of a mean of so many samples is, by some of them, shape (n,)."""
+    return float(values.std(ddof=1)) / math.sqrt(samples) if values.size > 1 else math.nan
 
 
 def sampled(

@@ -26,7 +26,9 @@ from lossgrid.evaluate.networks import (
 )
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stacking import StackedNetwork
+from lossgrid.evaluate.statistics import RecomputedStatistics
 from lossgrid.evaluate.streaming import placed
+from lossgrid.job import DATA_ERROR
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
 from lossgrid.space import Grid, Plane
@@ -65,13 +67,21 @@ class GridEvaluator:
         lanes: int = 1,
         recorded: bytes | None = None,
     ) -> None:
-        self.columns = tuple(f"{s}_{m}" for s in problem.splits for m in problem.metrics)
+        names = list(problem.metrics)
+        self.columns = tuple(
+            f"{split}_{column}"
+            for split in problem.splits
+            for column in [*names, *([DATA_ERROR] if split in problem.sampled else [])]
+        )
         self.points_per_pass = plan.points_per_pass
         self.plan = plan
         self._grid = grid
         metrics = list(problem.metrics.values())
         self._network = _moving(problem, plane, plan, device, recorded)
         self._splits = self._network.splits
+        self._losses = [
+            names.index("loss") if s in problem.sampled else None for s in problem.splits
+        ]
         if isinstance(self._network, StackedNetwork):
             self._measures = self._network.measures
         else:
@@ -110,8 +120,8 @@ class GridEvaluator:
             self._move(places)
             for number in range(len(self._splits)):
                 self._fill(number, self._batches(number))
-            means = torch.cat([samples.mean(dim=-1) for samples in self._samples], dim=-1)
-            return means.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
+            rows = torch.cat(list(map(_row, self._samples, self._losses)), dim=-1)
+            return rows.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
 
     @shortage_named()
     def move(self, place: Place) -> None:
@@ -179,6 +189,23 @@ class GridEvaluator:
             samples[..., row, batch.fresh : batch.end] = values[..., old:]
 
 
+def _row(samples: Tensor, loss: int | None) -> Tensor:
+    """Means of a split's metrics, shape (..., metrics), and then the error of that of its loss.
+
+    That error is the standard deviation of n independent samples over sqrt(n).
+
+    Args:
+        samples: values, shape (..., metrics, n).
+        loss: which metric that is; None if its error is not wanted.
+    """
+    means = samples.mean(dim=-1)
+    if loss is None:
+        return means
+    count = samples.shape[-1]
+    apart = (samples[..., loss, :] - means[..., loss, None]).square().mean(dim=-1, keepdim=True)
+    return torch.cat([means, (apart / (count - 1)).sqrt() if count > 1 else apart * torch.nan], -1)
+
+
 def _one_thread() -> None:
     """See `Plan`; every computing thread must say so itself, a new one begins with all cores."""
     torch.set_num_threads(1)
@@ -195,9 +222,14 @@ def _moving(
     plane = plane.to(device, plan.dtype)
     splits = placed(list(problem.splits.values()), device)
     known = None if recorded is None else pickle.loads(recorded)
+    statistics = None
+    if problem.recompute is not None:
+        model = built(problem.build_model, device, plan.dtype)
+        source = list(problem.splits).index("train") if "train" in problem.splits else 0
+        statistics = RecomputedStatistics(model, splits[source], problem.recompute, plan)
     if plan.network == "plain":
-        return PlainNetwork(problem.build_model, plane, splits, known)
+        return PlainNetwork(problem.build_model, plane, splits, statistics, known)
     if plan.points_per_pass == 1:
-        return FusedNetwork(problem.build_model, plane, plan, splits, known)
+        return FusedNetwork(problem.build_model, plane, plan, splits, statistics, known)
     model = built(problem.build_model, device, plan.dtype)
     return StackedNetwork(model, plane, plan, splits, list(problem.metrics.values()), known)

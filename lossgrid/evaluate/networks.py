@@ -25,6 +25,7 @@ from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.recording import WritesError
 from lossgrid.evaluate.stages import split_by_weights
+from lossgrid.evaluate.statistics import RecomputedStatistics
 from lossgrid.evaluate.tracing import has_hooks, retype, tensors_of, trace
 from lossgrid.space import Plane
 
@@ -87,6 +88,7 @@ class PlainNetwork:
         build_model: makes a new module.
         plane: theta and directions, on the device, in the plan's type.
         splits: on the device.
+        statistics: BatchNorm's, if they are computed anew.
         recorded: of such a network on another rank; None to record it here.
     """
 
@@ -95,6 +97,7 @@ class PlainNetwork:
         build_model: Callable[[], nn.Module],
         plane: Plane,
         splits: list[Split],
+        statistics: RecomputedStatistics | None = None,
         recorded: bool | None = None,
     ) -> None:
         self.splits = splits
@@ -102,10 +105,14 @@ class PlainNetwork:
         self._plane = plane
         self._recorded = recorded
         self._flat = torch.empty_like(plane.corners[0])  # takes no memory until it is written
+        self._statistics = statistics
+        self._gathered = statistics.follow(plane, self._flat) if statistics else {}
 
     def move(self, places: list[Place]) -> None:
         """See `MovingNetwork`."""
         self._plane.move(self._flat, *places[0])
+        if self._statistics:
+            self._statistics.gather()
 
     def lanes(self, count: int) -> list[Forward]:
         """A module each, since it may keep state as it runs; one if its copies would share it."""
@@ -135,6 +142,9 @@ class PlainNetwork:
     def _bound(self) -> nn.Module:
         model = built(self._build_model, self._flat.device, self._flat.dtype)
         self._plane.layout.bind(model, self._flat)
+        for name, tensor in self._gathered.items():
+            path, _, leaf = name.rpartition(".")
+            model.get_submodule(path)._buffers[leaf] = tensor
         return model
 
 
@@ -154,6 +164,7 @@ class FusedNetwork:
         plane: theta and directions, on the device, in the plan's type.
         plan: device, precision, batch size.
         splits: on the device.
+        statistics: BatchNorm's, if they are computed anew.
         recorded: of such a network on another rank; None to record it here.
 
     Raises:
@@ -166,6 +177,7 @@ class FusedNetwork:
         plane: Plane,
         plan: Plan,
         splits: list[Split],
+        statistics: RecomputedStatistics | None = None,
         recorded: list[Recording] | None = None,
     ) -> None:
         device = plane.corners.device
@@ -177,11 +189,16 @@ class FusedNetwork:
         del network  # what moves of it is not needed: as much memory as the next line takes
         self._flat = torch.full_like(plane.corners[0], torch.nan)
         self._state |= plane.layout.views(self._flat)
+        self._statistics = statistics
+        if statistics:
+            self._state |= statistics.follow(plane, self._flat)
         self._graphs = {recording.inputs: Graph(recording, device) for recording in self.recorded}
 
     def move(self, places: list[Place]) -> None:
         """See `MovingNetwork`."""
         self._plane.move(self._flat, *places[0])
+        if self._statistics:
+            self._statistics.gather()
         for graph in self._graphs.values():
             graph.move(*self._state.values())
 

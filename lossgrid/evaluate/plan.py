@@ -189,7 +189,9 @@ def _points_per_pass(spec: EvaluationSpec, width: Widths, samples: int, room: in
         return 1
     if spec.points_per_pass != "auto":
         return spec.points_per_pass
-    if width.convolves or spec.precision == "bfloat16" or spec.tolerance is not None:
+    if width.convolves or spec.precision == "bfloat16":
+        return 1
+    if spec.tolerance is not None or spec.batchnorm.mode == "recompute":
         return 1
     least = SMALLEST if spec.batch_size == "auto" else min(spec.batch_size, samples)
     of_results = min(LARGEST_PASS // (samples * width.widest), room // least)

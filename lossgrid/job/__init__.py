@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lossgrid.job.reading import read_job
 from lossgrid.job.schema import (
+    DATA_ERROR,
     AxisSpec,
+    BatchNormSpec,
     DirectionsSpec,
     EvaluationSpec,
     GridSpec,
@@ -17,7 +19,9 @@ from lossgrid.job.schema import (
 )
 
 __all__ = [
+    "DATA_ERROR",
     "AxisSpec",
+    "BatchNormSpec",
     "DirectionsSpec",
     "EvaluationSpec",
     "GridSpec",

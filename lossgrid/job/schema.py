@@ -45,6 +45,9 @@ from lossgrid.job.fields import (
 _LOSSES = ("cross_entropy", "mse")
 _METRICS = ("loss", "accuracy", *_LOSSES)
 
+DATA_ERROR = "loss_se_data"
+"""The result that tells a mean loss's standard error as that of a sample of more data."""
+
 
 def metric_name(spec: str) -> str:
     """The column name of a metric: `accuracy` of "accuracy", `top5` of "my.py:top5"."""
@@ -256,6 +259,21 @@ class GridSpec(Section):
     refine: Share | None = None
 
 
+class BatchNormSpec(Section):
+    """Which statistics BatchNorm layers normalize with."""
+
+    mode: Literal["eval", "recompute", "train"] = "eval"
+    batches: Count | None = None
+
+    @model_validator(mode="after")
+    def _check_batches(self) -> BatchNormSpec:
+        if self.mode == "recompute" and self.batches is None:
+            raise refusal("is required with mode: recompute, the batches to read", "batches")
+        if self.mode != "recompute" and self.batches is not None:
+            raise refusal(f"only applies to mode: recompute, not {self.mode}", "batches")
+        return self
+
+
 class EvaluationSpec(Section):
     """How one grid point is computed."""
 
@@ -266,6 +284,7 @@ class EvaluationSpec(Section):
     network: Literal["auto", "fused", "plain"] = "auto"
     tune: Switch = False
     tolerance: Share | None = None
+    batchnorm: BatchNormSpec = BatchNormSpec()
 
     @model_validator(mode="after")
     def _check_plan(self) -> EvaluationSpec:
@@ -276,6 +295,18 @@ class EvaluationSpec(Section):
             raise refusal("evaluation.tolerance takes one point a pass", "points_per_pass")
         if self.tune and self.tolerance is not None:
             raise refusal("measures points over all samples, so not with tolerance", "tune")
+        return self
+
+    @model_validator(mode="after")
+    def _check_batchnorm(self) -> EvaluationSpec:
+        mode = self.batchnorm.mode
+        if mode != "eval" and self.batch_size == "auto":
+            raise refusal(
+                f"must be a number with batchnorm.mode: {mode}, where losses depend on it",
+                "batch_size",
+            )
+        if mode == "recompute" and self.points_per_pass not in ("auto", 1):
+            raise refusal("batchnorm.mode: recompute takes one point a pass", "points_per_pass")
         return self
 
 
@@ -329,7 +360,7 @@ class Job(Section):
     def _check_columns(self) -> Job:
         repeated = _first_repeated(self.columns)
         if repeated:
-            raise refusal(f"two splits and metrics give the same column {repeated!r}", "data")
+            raise refusal(f"two results have the same column {repeated!r}", "data")
         for name in self.model.expect:
             if name not in self.columns:
                 raise refusal(
@@ -352,6 +383,17 @@ class Job(Section):
             raise refusal(
                 f"with evaluation.tolerance {repeated!r} is the name of a result of its own",
                 "metrics",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_statistics(self) -> Job:
+        mode = self.evaluation.batchnorm.mode
+        if mode != "eval" and self.directions.include == "state":
+            raise refusal(
+                f"moves running statistics, which batchnorm.mode: {mode} does not use",
+                "directions",
+                "include",
             )
         return self
 
@@ -388,8 +430,23 @@ class Job(Section):
 
     @property
     def columns(self) -> list[str]:
-        """The names `<split>_<metric>` of the results, splits outermost, in the job's order."""
-        return [f"{split}_{metric_name(spec)}" for split in self.data for spec in self.metrics]
+        """The names of the results, splits outermost, in the job's order.
+
+        `<split>_<metric>`, and `DATA_ERROR` of those that are `sampled`.
+        """
+        metrics = [metric_name(spec) for spec in self.metrics]
+        return [
+            f"{split}_{name}"
+            for split in self.data
+            for name in [*metrics, *([DATA_ERROR] if split in self.sampled else [])]
+        ]
+
+    @property
+    def sampled(self) -> list[str]:
+        """The splits that are samples of more data, if their loss is computed."""
+        if "loss" not in self.metrics:
+            return []
+        return [split for split, spec in self.data.items() if spec.samples is not None]
 
     def to_yaml(self) -> str:
         """The job as it runs, every default filled in; `read_job` gives an equal job for it."""

@@ -12,6 +12,7 @@ from torch import nn
 from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.job import Job, ModelSpec
+from lossgrid.problem.batchnorm import choose_statistics
 from lossgrid.problem.checkpoint import check_finite, load_checkpoint
 from lossgrid.problem.factory import call, user_errors
 from lossgrid.problem.losses import PerSample, load_loss, load_metrics
@@ -29,12 +30,17 @@ class Problem:
         splits: by name, in the job's order, cut to the samples that the job asks for.
         loss: maps outputs and targets of n samples to losses (n,).
         metrics: by name, in the job's order; likewise. "loss" among them is ``loss`` itself.
+        sampled: the splits that are samples of more data.
+        recompute: of how many batches of the training data BatchNorm's running statistics are
+            computed anew at each point; None if they are not.
     """
 
     build_model: Callable[[], nn.Module]
     splits: dict[str, Split]
     loss: PerSample
     metrics: dict[str, PerSample]
+    sampled: frozenset[str] = frozenset()
+    recompute: int | None = None
 
 
 def load_problem(job: Job) -> Problem:
@@ -44,6 +50,8 @@ def load_problem(job: Job) -> Problem:
         UserError: if a part cannot be loaded, or the parts do not fit together.
     """
     model = load_model(job.model, job.folder)
+    batchnorm = job.evaluation.batchnorm
+    choose_statistics(model, batchnorm)
     splits = {name: load_split(name, spec, job.folder) for name, spec in job.data.items()}
     loss = load_loss(job.loss, job.folder)
     metrics = load_metrics(list(job.metrics), loss, job.folder)
@@ -56,7 +64,8 @@ def load_problem(job: Job) -> Problem:
         trial = build_model()
     for name, split in splits.items():
         probe(trial, name, split, loss, metrics)
-    return Problem(build_model, splits, loss, metrics)
+    sampled = frozenset(job.sampled)
+    return Problem(build_model, splits, loss, metrics, sampled, batchnorm.batches)
 
 
 def make_model(spec: ModelSpec, folder: Path) -> nn.Module:

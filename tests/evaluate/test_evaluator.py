@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from hypothesis import given
@@ -222,6 +223,31 @@ def test_columns_are_split_and_metric_in_order() -> None:
     found = GridEvaluator(problem(**splits), plane_of(trained()), GRID, PLAN, CPU)
     assert found.columns == ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     assert found(np.array([3])).shape == (1, 4)
+
+
+@pytest.mark.parametrize(("network", "points"), FORMS)
+def test_the_error_of_a_sampled_loss(network: str, points: int) -> None:
+    splits = {"train": samples(), "test": samples(8)}
+    posed = replace(problem(**splits), sampled=frozenset({"train"}))
+    plan = replace(PLAN, network=network, points_per_pass=points)
+    found = GridEvaluator(posed, plane_of(trained()), GRID, plan, CPU)
+    columns = ("train_loss", "train_accuracy", "train_loss_se_data", "test_loss", "test_accuracy")
+    assert found.columns == columns
+    rows = found(np.arange(20))
+    alone = GridEvaluator(problem(**splits), plane_of(trained()), GRID, plan, CPU)
+    assert np.array_equal(rows[:, [0, 1, 3, 4]], alone(np.arange(20)))
+    exact = GridEvaluator(problem(**splits), plane_of(trained()), GRID, PLAN, CPU)
+    for point in range(20):
+        exact.move(GRID.at(point))
+        losses = exact.samples(0, 0, 21)[0]
+        assert rows[point, 2] == pytest.approx(scipy.stats.sem(losses), rel=1e-10)
+
+
+def test_the_error_of_a_single_sample_is_not_known() -> None:
+    posed = replace(problem(train=samples(1)), sampled=frozenset({"train"}))
+    (row,) = GridEvaluator(posed, plane_of(trained()), GRID, PLAN, CPU)(np.array([3]))
+    assert np.isfinite(row[:2]).all()
+    assert np.isnan(row[2])
 
 
 def relu_network(scale: float) -> nn.Module:

@@ -251,6 +251,42 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
             "evaluation.points_per_pass: evaluation.tolerance takes one point a pass",
         ),
         ({"evaluation": {"batch_size": 0}}, "found 0, expected auto or an integer >= 1"),
+        (
+            {"evaluation": {"batchnorm": {"mode": "recompute"}, "batch_size": 9}},
+            "batchnorm.batches: is required with mode: recompute",
+        ),
+        (
+            {"evaluation": {"batchnorm": {"batches": 3}}},
+            "batchnorm.batches: only applies to mode: recompute, not eval",
+        ),
+        (
+            {"evaluation": {"batchnorm": {"mode": "train"}}},
+            "evaluation.batch_size: must be a number with batchnorm.mode: train",
+        ),
+        (
+            {
+                "evaluation": {
+                    "batchnorm": {"mode": "recompute", "batches": 3},
+                    "batch_size": 9,
+                    "points_per_pass": 2,
+                }
+            },
+            "points_per_pass: batchnorm.mode: recompute takes one point a pass",
+        ),
+        (
+            {
+                "evaluation": {"batchnorm": {"mode": "train"}, "batch_size": 9},
+                "directions": {"include": "state"},
+            },
+            "directions.include: moves running statistics, which batchnorm.mode: train does not",
+        ),
+        (
+            {
+                "data": {"test": {"factory": "a:b", "samples": 9}},
+                "metrics": ["loss", "my.py:loss_se_data"],
+            },
+            "data: two results have the same column 'test_loss_se_data'",
+        ),
         ({"evaluation": {"batch_size": "all"}}, "found 'all', expected auto or an integer >= 1"),
         ({"runtime": {"share_gpus": 1}}, "share_gpus: found 1, expected true or false"),
         ({"runtime": {"sync_seconds": -1}}, "found -1, expected a number of seconds >= 0"),
