@@ -43,11 +43,12 @@ def fold_norms(graph: fx.Graph) -> None:
             continue
         layer, gamma, beta, mean, variance, _, _, eps, _ = norm.args
         inputs, weight, bias, *rest = (*layer.args, None)[: max(3, len(layer.args))]
-        with graph.inserting_before(norm):
+        with graph.inserting_before(layer):  # what it reads may be written into before the norm
             tensors = proxies(graph, weight, bias, gamma, beta, mean, variance)
             both: Any = folded(*tensors, eps)  # type: ignore[call-arg]
             one = graph.call_function(layer.target, (inputs, *(b.node for b in both), *rest))
         one.meta = dict(norm.meta)
+        both[0].node.meta = dict(weight.meta)  # another norm may follow
         norm.replace_all_uses_with(one)
         graph.erase_node(norm)
         graph.erase_node(layer)
@@ -272,11 +273,16 @@ def _other_operand(added: fx.Node, layer: fx.Node) -> Any:
 
 
 def _is_foldable(norm: fx.Node) -> bool:
-    """Whether it has statistics and alone reads a layer whose filters are its channels."""
-    layer, _, _, mean, variance, training, *_ = norm.args
+    """Whether it has statistics and alone reads a layer whose filters are its channels.
+
+    They must be known where the layer is.
+    """
+    layer, gamma, beta, mean, variance, training, *_ = norm.args
     if training or mean is None or variance is None or not isinstance(layer, fx.Node):
         return False
     if layer.target not in LAYERS or layer.kwargs or len(layer.users) > 1:
+        return False
+    if any(isinstance(n, fx.Node) and not n < layer for n in (gamma, beta, mean, variance)):
         return False
     if layer.target in CONVOLUTIONS:  # of a batch, not of one sample
         return bool(_shape(layer).dim() == _shape(layer.args[1]).dim())

@@ -82,6 +82,18 @@ class Twice(nn.Module):
         return self.norm(self.conv(self.norm(self.conv(x))))
 
 
+class ScalesLater(nn.Module):
+    """A norm whose scale is made after the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, norm = self.conv(x), self.norm
+        return F.batch_norm(out, norm.running_mean, norm.running_var, norm.weight * 2, norm.bias)
+
+
 class Reads(nn.Module):
     """Reads a convolution's weight by itself, too."""
 
@@ -172,6 +184,7 @@ def over_sequences() -> nn.Module:
         (lambda: nn.Sequential(Scaled(2, 3, 1), nn.BatchNorm2d(3)), (5, 2, 4, 4)),
         (in_training, (5, 2, 4, 4)),
         (over_sequences, (5, 6, 4)),
+        (ScalesLater, (5, 2, 4, 4)),
     ],
 )
 def test_what_can_not_be_folded_stays(
@@ -465,6 +478,8 @@ programs = st.lists(
 @example([("conv", 1, 0), ("relu_", 1, 0), ("add", 2, 0)])  # what it reads changes before the sum
 @example([("conv", 1, 0), ("row", 1, 0), ("relu_", 3, 0), ("add", 2, 1)])
 @example([("row", 1, 0), ("conv", 1, 0), ("add_", 1, 3), ("add", 4, 2)])  # others see the sum
+@example([("conv", 0, 0), ("relu_", 0, 0), ("norm", 2, 0)])  # what a layer reads changes after it
+@example([("norm", 1, 0), ("norm", 2, 0)])
 @settings(max_examples=40, deadline=None)
 def test_any_program_gives_the_same_values(steps: list[Step]) -> None:
     network = trained(Program(steps))

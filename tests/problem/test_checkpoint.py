@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lossgrid.errors import UserError
 from lossgrid.models import digits_cnn, resnet20, resnet56
+from lossgrid.models.resnet import Shortcut
 from lossgrid.problem import (
     find_checkpoints,
     load_checkpoint,
@@ -219,6 +220,18 @@ def test_published_checkpoints_fit(make: Callable[[], nn.Module], name: str) -> 
     published = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     for entry, tensor in published.items():
         assert torch.equal(model.state_dict()[entry.removeprefix("module.")], tensor)
+
+
+@pytest.mark.parametrize("shortcut", ["B", "none"])
+def test_checkpoints_of_the_reference_code_fit(tmp_path: Path, shortcut: Shortcut) -> None:
+    """A .t7 file as its training script wrote it with torch 0.3, before batches were counted."""
+    written = resnet20(shortcut).state_dict()
+    weights = {name: t for name, t in written.items() if not name.endswith("num_batches_tracked")}
+    content = {"acc": 93.66, "epoch": 300, "state_dict": weights}
+    path, model = tmp_path / "model_300.t7", resnet20(shortcut)
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    load_checkpoint(model, path)
+    assert_equal(model.state_dict(), written)
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
