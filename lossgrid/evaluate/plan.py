@@ -23,7 +23,7 @@ from lossgrid.problem import Problem
 
 ELEMENTS = {"cpu": 72 * 16 * 32 * 32, "cuda": 1000 * 16 * 32 * 32}
 """Numbers in the widest result of a pass: on a CPU it stays in the caches. There convolutions take
-half as many if these have more than two bytes."""
+half as many, or twice as many if these have two bytes, which take less reading."""
 
 LARGEST = {"cpu": 512, "cuda": 4096}
 """Samples a batch when the rule chooses; some batches are left for every lane."""
@@ -170,8 +170,8 @@ def choose_plan(
     width = width or widths(problem)
     samples = max(len(split) for split in problem.splits.values())
     room = ELEMENTS[kind] // width.widest  # samples of all points of a batch together
-    if kind == "cpu" and width.convolves and spec.precision != "bfloat16":
-        room //= 2
+    if kind == "cpu" and width.convolves:
+        room = room * 2 if spec.precision == "bfloat16" else room // 2
     points = _points_per_pass(spec, width, samples, room)
     return Plan(
         kind,
