@@ -30,6 +30,7 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
+from lossgrid.shortage import fitting
 from lossgrid.space import Principal
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
@@ -132,7 +133,8 @@ class Lead:
         Raises:
             UserError: the model or a checkpoint can't be loaded, or there are too few.
         """
-        self._principal = principal_of(self._job)
+        with fitting("directions of kind pca"):
+            self._principal = principal_of(self._job)
         return self._principal
 
     def choose(

@@ -54,6 +54,10 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
             return 0
     except StoppedError:
         return 0
+    except OutOfMemoryError:  # on all ranks alike
+        if world.rank == 0:
+            raise
+        return 0
     except (UserError, RunFailedError):
         raise
     except DesertedError as error:

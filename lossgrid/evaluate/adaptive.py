@@ -22,10 +22,10 @@ from lossgrid.evaluate.estimate import (
     rungs,
 )
 from lossgrid.evaluate.evaluator import GridEvaluator
-from lossgrid.evaluate.memory import shortage_named
 from lossgrid.job import DATA_ERROR
 from lossgrid.lattice import level_of, predictors, strides
 from lossgrid.problem import Problem
+from lossgrid.shortage import shortage_named
 from lossgrid.space import Grid
 
 SHARE = 0.7
