@@ -163,6 +163,9 @@ class _Recording:
 
     def finish(self, results: Sequence[Any]) -> None:
         """End the graph with what the function has returned."""
+        for result in results:
+            if not isinstance(result, (Tensor, complex, float, int, str, type(None))):
+                raise UntraceableError(f"it returns a {type(result).__name__}")
         self.graph.output([_node(self._known(result)) for result in results])
         self.graph.eliminate_dead_code()
 
