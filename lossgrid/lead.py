@@ -32,11 +32,12 @@ from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
 from lossgrid.shortage import fitting
 from lossgrid.space import Principal
+from lossgrid.store.amend import reset_lost, write_precision
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.results import Results, check_replaceable, read_results
 from lossgrid.store.samples import samples_path
-from lossgrid.store.writer import PointWriter, parallel_hdf5, reset_lost, write_precision
+from lossgrid.store.writer import PointWriter, parallel_hdf5
 
 EXPECTED_WITHIN = 0.005
 """How far values at theta may be from `model.expect`."""

@@ -22,8 +22,9 @@ from lossgrid.exits import UNFINISHED
 from lossgrid.job import Job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
+from lossgrid.store.disk import check_writable
 from lossgrid.store.samples import SampleFile
-from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
+from lossgrid.store.writer import PointWriter, parallel_hdf5
 from lossgrid.streams import unfailing
 
 if TYPE_CHECKING:
