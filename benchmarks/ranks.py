@@ -20,7 +20,8 @@ from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate, work
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
-from lossgrid.store.writer import CoordinatorSink, PointWriter
+from lossgrid.store.sink import CoordinatorSink
+from lossgrid.store.writer import PointWriter
 
 COLUMN = "train_loss"
 

@@ -44,7 +44,8 @@ def each(world: World, make: Callable[[], T], report: Callable[[T], R]) -> tuple
     """What every rank makes for itself, and on rank 0 a report of each.
 
     Raises:
-        UserError: on rank 0, the sentence of the first rank that failed, with its name and host.
+        UserError: on rank 0, the sentence of the first rank that failed, with its name and host; of
+            rank 0 without them, unless it is of memory, which hosts need not have alike.
         OutOfMemoryError: on all ranks, when memory is all that any of them lacked.
         StoppedError: on the other ranks, when any of them failed otherwise.
     """
@@ -61,7 +62,7 @@ def each(world: World, make: Callable[[], T], report: Callable[[T], R]) -> tuple
 
 def _check(answers: list[tuple[str, tuple[bool, str] | None, list[R]]]) -> None:
     failures = [
-        (short, f"rank {rank} on {host}: {sentence}" if rank else sentence)
+        (short, f"rank {rank} on {host}: {sentence}" if rank or short else sentence)
         for rank, (host, failure, _) in enumerate(answers)
         if failure is not None
         for short, sentence in [failure]

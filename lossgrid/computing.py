@@ -20,7 +20,8 @@ from lossgrid.stages import Stage, by_lattice
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results
 from lossgrid.store.samples import SampleFile, begin_samples
-from lossgrid.store.writer import CoordinatorSink, PointWriter
+from lossgrid.store.sink import CoordinatorSink
+from lossgrid.store.writer import PointWriter
 
 
 class Computing:

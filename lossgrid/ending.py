@@ -8,9 +8,9 @@ from pathlib import Path
 from lossgrid import epochs, precision, trajectories
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
+from lossgrid.store.amend import mark_complete
 from lossgrid.store.results import Results
 from lossgrid.store.samples import samples_path
-from lossgrid.store.writer import mark_complete
 
 
 def conclude(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lossgrid.evaluate import Plan
 from lossgrid.fingerprint import plan_parts, theta_values
 from lossgrid.store import layout
+from lossgrid.store.amend import write_epoch
 from lossgrid.store.results import Results
-from lossgrid.store.writer import write_epoch
 
 
 def record(plan: Plan, theta: Mapping[str, float]) -> NDArray[Any]:

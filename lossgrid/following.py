@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lossgrid.store.amend import write_true_values
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results
-from lossgrid.store.writer import write_true_values
 
 Tried = tuple[list[list[float] | str], bool]
 """What a rank comes to: values of its checkpoint (or why there are none; nothing if it had none),

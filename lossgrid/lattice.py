@@ -14,6 +14,9 @@ COARSEST_POINTS = 4
 CUBIC = 4
 """Nodes that a cubic polynomial goes through."""
 
+LINEAR = 2
+"""Nodes that a straight line goes through."""
+
 
 def lattice(points: int, stride: int) -> NDArray[np.int64]:
     """Indices of every `stride`-th point of an axis; the last index always belongs.
@@ -78,31 +81,35 @@ def level_of(ny: int, nx: int, point: int) -> int:
     raise ValueError(f"{point} is not a point of a grid of {ny} x {nx}")
 
 
-def parents(ny: int, nx: int, point: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The points of the next coarser lattice that predict a point, and their weights.
+def predictors(
+    ny: int, nx: int, point: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield the sets of points of coarser lattices that predict a point, the best first.
 
     The prediction is the value, at the point, of the polynomial through the nearest nodes of each
-    axis: a cubic one through 4 nodes (2 on either side but for the margins), or through all where
-    there are fewer.
+    axis: first a cubic one through 4 nodes (2 on either side but for the margins), then a linear
+    one through 2, or through all where there are fewer; then the same of the lattice before.
 
     Args:
         ny, nx: of the grid.
-        point: flat index of one that the coarsest lattice does not have.
+        point: flat index.
 
-    Returns: flat indices, int64, and weights, float64, which sum to 1; at most 16 of either.
+    Yields: flat indices, int64, and weights, float64, which sum to 1; at most 16 of either. Nothing
+        for a point of the coarsest lattice.
     """
-    stride = strides(ny, nx)[level_of(ny, nx, point) - 1]
     row, column = divmod(point, nx)
-    rows, of_rows = _stencil(row, ny, stride)
-    columns, of_columns = _stencil(column, nx, stride)
-    points = (rows[:, None] * nx + columns).ravel()
-    return points, np.outer(of_rows, of_columns).ravel()
+    for stride in reversed(strides(ny, nx)[: level_of(ny, nx, point)]):
+        for nodes in (CUBIC, LINEAR):
+            rows, of_rows = _stencil(row, ny, stride, nodes)
+            columns, of_columns = _stencil(column, nx, stride, nodes)
+            points = (rows[:, None] * nx + columns).ravel()
+            yield points, np.outer(of_rows, of_columns).ravel()
 
 
 def stencils(
     points: int, coarser: int, finer: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """How the nodes of an axis predict those of the next finer lattice (see `parents`).
+    """How cubics through nodes of an axis predict those of the next finer lattice.
 
     Args:
         points: of the axis.
@@ -117,7 +124,7 @@ def stencils(
     numbers = np.zeros((indices.size, CUBIC), np.int64)
     weights = np.zeros((indices.size, CUBIC))
     for row, index in enumerate(indices.tolist()):
-        near, of_near = _stencil(index, points, coarser)
+        near, of_near = _stencil(index, points, coarser, CUBIC)
         numbers[row] = np.searchsorted(nodes, near[0])
         numbers[row, : near.size] = np.searchsorted(nodes, near)
         weights[row, : near.size] = of_near
@@ -137,13 +144,15 @@ def _is_node(index: int, points: int, stride: int) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _stencil(index: int, points: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Nodes of an axis, and Lagrange's weights of each at an index."""
+def _stencil(
+    index: int, points: int, stride: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `count` nearest nodes of an axis, or all, and Lagrange's weights of each at an index."""
     nodes = lattice(points, stride)
     after = int(np.searchsorted(nodes, index))
     if nodes[after] == index:
         return nodes[after : after + 1], np.ones(1)
-    count = min(CUBIC, nodes.size)
+    count = min(count, nodes.size)
     first = min(max(after - count // 2, 0), nodes.size - count)
     near = nodes[first : first + count]
     weights = [

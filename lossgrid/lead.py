@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from uuid import uuid4
@@ -27,44 +26,24 @@ from lossgrid.evaluate import Checked, Plan
 from lossgrid.fingerprint import HARDWARE, SIZES, are_near, differences, theta_values
 from lossgrid.following import Following
 from lossgrid.job import Job, read_job
+from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
+from lossgrid.shortage import fitting
 from lossgrid.space import Principal
+from lossgrid.store.amend import reset_lost, write_precision
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.results import Results, check_replaceable, read_results
 from lossgrid.store.samples import samples_path
-from lossgrid.store.writer import (
-    PointWriter,
-    reset_lost,
-    write_precision,
-)
+from lossgrid.store.writer import PointWriter, parallel_hdf5
 
 EXPECTED_WITHIN = 0.005
 """How far values at theta may be from `model.expect`."""
 
 Report = tuple[dict[str, str], bool]
 """What a rank tells once it has loaded: its fingerprint, and whether its h5py is parallel."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What every rank is to do.
-
-    Attributes:
-        compute: anything at all.
-        parallel: write its own points.
-        owner: by which it knows the file of per-sample values that belongs to the results.
-        epoch: of the plan that points are computed with.
-        no_smaller: why no smaller plan can follow this one; none if one can.
-    """
-
-    compute: bool
-    parallel: bool
-    owner: str
-    epoch: int
-    no_smaller: str | None
 
 
 class Lead:
@@ -102,10 +81,11 @@ class Lead:
 
     def begin(
         self, path: Path, overrides: Sequence[str], overwrite: bool
-    ) -> tuple[Job, Plan | None]:
+    ) -> tuple[Job, Plan | None, bool]:
         """Read the job, lock its output, look at what is there already.
 
-        Returns: the job, and the last plan of its results.
+        Returns: the job, the last plan of its results, and whether the ranks may write these in
+            parallel, as far as this one knows: others need h5py for nothing else.
 
         Raises:
             UserError: bad input, or another run is at work.
@@ -124,7 +104,8 @@ class Lead:
             self._see_to_power_loss(self._results)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
-        return job, None if self._results is None else epochs.plans(self._results)[-1]
+        stored = None if self._results is None else epochs.plans(self._results)[-1]
+        return job, stored, job.runtime.writer != "coordinator" and parallel_hdf5()
 
     def find_components(self) -> Principal | None:
         """The principal components that all ranks take for directions, if the job wants such.
@@ -132,7 +113,8 @@ class Lead:
         Raises:
             UserError: the model or a checkpoint can't be loaded, or there are too few.
         """
-        self._principal = principal_of(self._job)
+        with fitting("directions of kind pca"):
+            self._principal = principal_of(self._job)
         return self._principal
 
     def choose(

@@ -37,6 +37,7 @@ from lossgrid.evaluate.widths import widths
 from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_checkpoint, load_problem, shuffled
+from lossgrid.shortage import fitting
 from lossgrid.space import Grid, Plane, Principal, build_plane
 from lossgrid.store.samples import SampleFile, samples_path
 
@@ -202,19 +203,22 @@ def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
         principal: the components that directions of kind pca are, found by one rank for all.
 
     Raises:
-        UserError: a part can't be loaded or does not fit.
+        OutOfMemoryError: memory does not suffice for a part.
+        UserError: a part can't be loaded or does not fit another.
     """
     share = job.runtime.share_gpus
     device = own_device(job.evaluation.device, world.local_rank, world.local_size, share)
     torch.set_num_threads(1)  # else all ranks of a node load with all of its cores, and wait
     problem = load_problem(job)
     if job.evaluation.tolerance is not None:
-        splits = {name: shuffled(split) for name, split in problem.splits.items()}
+        with fitting("data in random order"):
+            splits = {name: shuffled(split) for name, split in problem.splits.items()}
         problem = replace(problem, splits=splits)
-    model = problem.build_model()
-    plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
-    grid = Grid.of(job.grid)
-    made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
+    with fitting("weights and directions"):
+        model = problem.build_model()
+        plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
+        grid = Grid.of(job.grid)
+        made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
     return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)
 
 

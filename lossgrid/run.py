@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lossgrid.agree import StoppedError, each, led
 from lossgrid.engine import world as worlds
@@ -20,11 +20,15 @@ from lossgrid.errors import OutOfMemoryError, RunFailedError, UserError
 from lossgrid.evaluate import Checked, Plan
 from lossgrid.exits import UNFINISHED
 from lossgrid.job import Job
-from lossgrid.lead import Lead, Order
+from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
+from lossgrid.store.disk import check_writable
 from lossgrid.store.samples import SampleFile
-from lossgrid.store.writer import PointWriter, check_writable, parallel_hdf5
+from lossgrid.store.writer import PointWriter, parallel_hdf5
 from lossgrid.streams import unfailing
+
+if TYPE_CHECKING:
+    from lossgrid.lead import Lead
 
 T = TypeVar("T")
 
@@ -48,11 +52,17 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
     try:
         with ExitStack() as stack, StopRequest() as stopping:
             if world.rank == 0:
+                from lossgrid.lead import Lead  # and all that only it needs of memory
+
                 lead = Lead(world, stack, stopping)
                 return _take_part(world, stopping, lead, path, overrides, overwrite)
             _take_part(world, stopping, None, path, overrides, overwrite)
             return 0
     except StoppedError:
+        return 0
+    except OutOfMemoryError:  # on all ranks alike
+        if world.rank == 0:
+            raise
         return 0
     except (UserError, RunFailedError):
         raise
@@ -83,12 +93,12 @@ def _take_part(
     overwrite: bool,
 ) -> int:
     """The steps of a run; whatever rank 0 decides or fails at, all ranks learn."""
-    job, stored = led(world, lambda: _of(lead).begin(path, overrides, overwrite))
+    job, stored, parallel = led(world, lambda: _of(lead).begin(path, overrides, overwrite))
     principal = led(world, lambda: _of(lead).find_components())
     loaded, reports = each(
         world,
         lambda: load(job, world, principal),
-        lambda loaded: (loaded.fingerprint, parallel_hdf5()),
+        lambda loaded: (loaded.fingerprint, parallel and parallel_hdf5()),
     )
     _, rooms = each(world, lambda: free_memory(loaded, world), lambda room: room)
     checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms)))

@@ -242,12 +242,12 @@ def test_a_rank_whose_disk_fails_at_the_end(parallel_flavour: Flavour, tmp_path:
     script = program(
         tmp_path,
         "import errno\n"
-        "from lossgrid.store import writer\n"
+        "from lossgrid.store import disk\n"
         "def fsync(path):\n"
         "    from mpi4py import MPI\n"
         "    if MPI.COMM_WORLD.rank == 1:\n"
         "        raise OSError(errno.EIO, 'Input/output error')\n"
-        "writer.fsync = fsync\n",
+        "disk.fsync = fsync\n",
     )
     done = mpirun(parallel_flavour, 2, [script, "run", job], timeout=120)
     assert done.returncode == 2, done.stderr

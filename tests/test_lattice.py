@@ -14,7 +14,7 @@ from lossgrid.lattice import (
     level_of,
     level_rows,
     parent_index,
-    parents,
+    predictors,
     stencils,
     strides,
 )
@@ -73,26 +73,27 @@ def test_levels_are_lattices_without_the_coarser_ones(ny: int, nx: int) -> None:
 
 
 @given(ny=SIZE, nx=SIZE, data=st.data())
-def test_parents_are_of_coarser_lattices_and_predict_cubic_surfaces(
-    ny: int, nx: int, data: st.DataObject
-) -> None:
+def test_points_are_predicted_by_coarser_lattices(ny: int, nx: int, data: st.DataObject) -> None:
     point = data.draw(st.integers(0, ny * nx - 1))
     level = level_of(ny, nx, point)
-    if level == 0:
-        return
-    points, weights = parents(ny, nx, point)
-    assert all(level_of(ny, nx, parent) < level for parent in points.tolist())
-    assert weights.sum() == pytest.approx(1)
-    # a polynomial of one degree less than an axis has nodes, at most 3, is predicted exactly
-    stride = strides(ny, nx)[level - 1]
-    rows, columns = (min(lattice(size, stride).size - 1, 3) for size in (ny, nx))
+    found = list(predictors(ny, nx, point))
+    assert len(found) == 2 * level  # cubic and linear from each of them
+    for number, (points, weights) in enumerate(found):
+        coarser = level - 1 - number // 2
+        assert all(level_of(ny, nx, parent) <= coarser for parent in points.tolist())
+        assert weights.sum() == pytest.approx(1)
+        # a polynomial of one degree less than an axis has nodes, at most 3 or 1, is exact
+        stride = strides(ny, nx)[coarser]
+        most = 1 if number % 2 else 3
+        rows, columns = (min(lattice(size, stride).size - 1, most) for size in (ny, nx))
 
-    def surface(index: NDArray[np.int64]) -> NDArray[np.float64]:
-        y, x = np.divmod(index, nx)
-        return (0.2 + y / ny) ** rows * (x / nx - 0.7) ** columns  # type: ignore[no-any-return]
+        def surface(
+            index: NDArray[np.int64], rows: int = rows, columns: int = columns
+        ) -> NDArray[np.float64]:
+            y, x = np.divmod(index, nx)
+            return (0.2 + y / ny) ** rows * (x / nx - 0.7) ** columns  # type: ignore[no-any-return]
 
-    predicted = surface(points) @ weights
-    assert predicted == pytest.approx(surface(np.array(point)), abs=1e-9)
+        assert surface(points) @ weights == pytest.approx(surface(np.array(point)), abs=1e-9)
 
 
 @given(ny=SIZE, nx=SIZE)
@@ -108,7 +109,7 @@ def test_every_parent_has_a_number_of_its_own(ny: int, nx: int) -> None:
 
 
 @given(points=st.integers(5, 70), level=st.integers(1, 4))
-def test_stencils_are_those_of_parents(points: int, level: int) -> None:
+def test_stencils_are_those_of_cubic_predictions(points: int, level: int) -> None:
     spacings = strides(1, points)
     level = min(level, len(spacings) - 1)
     if level == 0:
@@ -117,9 +118,8 @@ def test_stencils_are_those_of_parents(points: int, level: int) -> None:
     nodes = lattice(points, spacings[level - 1])
     for row, index in enumerate(lattice(points, spacings[level]).tolist()):
         if level_of(1, points, index) == level:
-            expected = dict(
-                zip(*(part.tolist() for part in parents(1, points, index)), strict=True)
-            )
+            cubic = next(predictors(1, points, index))
+            expected = dict(zip(*(part.tolist() for part in cubic), strict=True))
             pairs = zip(nodes[numbers[row]].tolist(), weights[row].tolist(), strict=True)
             assert {node: weight for node, weight in pairs if weight} == expected
         else:

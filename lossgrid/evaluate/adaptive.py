@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -21,10 +22,10 @@ from lossgrid.evaluate.estimate import (
     rungs,
 )
 from lossgrid.evaluate.evaluator import GridEvaluator
-from lossgrid.evaluate.memory import shortage_named
 from lossgrid.job import DATA_ERROR
-from lossgrid.lattice import level_of, parents, strides
+from lossgrid.lattice import level_of, predictors, strides
 from lossgrid.problem import Problem
+from lossgrid.shortage import shortage_named
 from lossgrid.space import Grid
 
 SHARE = 0.7
@@ -94,16 +95,17 @@ class AdaptiveEvaluator:
     def _at(self, point: int) -> list[float]:
         """A point's row; what is known there is kept for finer lattices."""
         level = level_of(*self._grid.shape, point)
-        controls = self._controls(point, level)
+        recall = cache(self._memory.recall)
         self._evaluator.move(self._grid.at(point))
         finer = len(strides(*self._grid.shape)) - 1 - level
         tolerance = self._tolerance * SHARE**finer
         row: list[float] = []
         kept = []
-        for number, (steps, control) in enumerate(zip(self._steps, controls, strict=True)):
+        for number, steps in enumerate(self._steps):
             read = partial(self._evaluator.samples, number)
+            controls = self._controls(point, number, recall)
             allowed = steps if level else steps[-1:]
-            found, values = sampled(read, control, allowed, self._loss, tolerance)
+            found, values = sampled(read, controls, allowed, self._loss, tolerance)
             row += [*found.mean, *found.error, values.shape[1]]
             if self._sampled[number]:
                 row.append(_data_error(values[self._loss], steps[-1]))
@@ -111,16 +113,15 @@ class AdaptiveEvaluator:
         self._memory.keep(point, kept)
         return row
 
-    def _controls(self, point: int, level: int) -> list[Known | None]:
-        """For each split the weighted sum of the point's parents, if all of them are known."""
-        shape = self._grid.shape
-        if level == 0:
-            return [None] * len(self._steps)
-        points, weights = parents(*shape, point)
-        known = [self._memory.recall(parent) for parent in points.tolist()]
-        if any(one is None for one in known):
-            return [None] * len(self._steps)
-        return [combined(of_split, weights) for of_split in zip(*known, strict=True)]
+    def _controls(
+        self, point: int, split: int, recall: Callable[[int], list[Known] | None]
+    ) -> Iterator[Known]:
+        """What predicts a split's samples at a point: weighted sums of points that are known."""
+        for points, weights in predictors(*self._grid.shape, point):
+            known = [one[split] for one in map(recall, points.tolist()) if one is not None]
+            control = combined(known, weights) if len(known) == len(points) else None
+            if control is not None:
+                yield control
 
 
 def _data_error(values: Floats, samples: int) -> float:
@@ -130,16 +131,18 @@ def _data_error(values: Floats, samples: int) -> float:
 
 def sampled(
     read: Callable[[int, int], Floats],
-    control: Known | None,
+    controls: Iterable[Known],
     steps: Sequence[int],
     metric: int,
     tolerance: float,
 ) -> tuple[Estimate, Floats]:
     """Use more and more samples until an estimate is accurate enough.
 
+    A control is given up for the next where it would take more samples than it is known on.
+
     Args:
         read: values of samples [begin, end), shape (metrics, end - begin).
-        control: see `estimate`.
+        controls: see `estimate`; the best first. At last there is none.
         steps: see `rungs`.
         metric: the one that decides.
         tolerance: standard error that it may have, relative to its mean + `OFFSET`.
@@ -147,17 +150,22 @@ def sampled(
     Returns: the estimate, and the values of the samples used, shape (metrics, n). One that is not
         finite makes all samples be used.
     """
+    population = steps[-1]
     values = read(0, steps[0])
-    while values.shape[1] < steps[-1]:
-        count = steps[-1]
-        if np.isfinite(values).all():
-            known = control if control and control.values.shape[1] >= values.shape[1] else None
-            found = estimate(values, known, steps)
+    for control in chain(controls, [None]):
+        known = population if control is None else control.values.shape[1]
+        most = min(known, population - 1)
+        while values.shape[1] <= most and np.isfinite(values).all():
+            found = estimate(values, control, steps)
             target = tolerance * (abs(found.mean[metric]) + OFFSET)
             if found.error[metric] <= target:
                 return found, values
             count = _enough(found, metric, target, values.shape[1], steps)
-        values = np.concatenate([values, read(values.shape[1], count)], axis=1)
+            if count > most:
+                break
+            values = np.concatenate([values, read(values.shape[1], count)], axis=1)
+    if values.shape[1] < population:
+        values = np.concatenate([values, read(values.shape[1], population)], axis=1)
     return exact(values), values
 
 

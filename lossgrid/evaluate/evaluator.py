@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossgrid.evaluate.batches import Batch, batches
-from lossgrid.evaluate.memory import shortage_named
 from lossgrid.evaluate.networks import (
     Forward,
     FusedNetwork,
@@ -31,6 +30,7 @@ from lossgrid.evaluate.streaming import placed
 from lossgrid.job import DATA_ERROR
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
+from lossgrid.shortage import shortage_named
 from lossgrid.space import Grid, Plane
 
 

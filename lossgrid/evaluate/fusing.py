@@ -89,11 +89,22 @@ def let_views_copy(graph: fx.Graph) -> None:
 
     Those stay whose memory may be written into later, since all that share it must see that.
     """
-    written = [(node, base(node)) for node in graph.nodes if is_mutable(node)]
     for view in graph.find_nodes(op="call_function", target=aten.view.default):
-        later = {memory for node, memory in written if view < node}
-        if not later or (base(view) is not None and later.isdisjoint({base(view), None})):
+        if _is_never_written(view):
             view.target = aten.reshape.default
+
+
+def keep_copies(graph: fx.Graph) -> None:
+    """Let copies stay such where the other rewritings give images another order in memory.
+
+    Those may be views whose memory, or that of what they copy, nobody writes into later.
+    """
+    for copied in [node for node in graph.nodes if node.meta.get("copied")]:
+        if not _is_never_written(copied):
+            with graph.inserting_after(copied):
+                own = graph.call_function(aten.clone.default, (copied,))
+            own.meta = dict(copied.meta)
+            copied.replace_all_uses_with(own, lambda node, own=own: node is not own)
 
 
 def work_in_place(graph: fx.Graph) -> None:
@@ -287,6 +298,13 @@ def _is_foldable(norm: fx.Node) -> bool:
     if layer.target in CONVOLUTIONS:  # of a batch, not of one sample
         return bool(_shape(layer).dim() == _shape(layer.args[1]).dim())
     return bool(_shape(layer).dim() == 2)
+
+
+def _is_never_written(node: fx.Node) -> bool:
+    """Whether no later operation writes into the memory of a result or of its first operand."""
+    memory = base(node)
+    written = {base(one) for one in node.graph.nodes if is_mutable(one) and node < one}
+    return not written or (memory is not None and written.isdisjoint({memory, None}))
 
 
 def _may_overwrite(node: fx.Node, operand: Any, since: fx.Node | None = None) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.utils._pytree import tree_leaves
 
-from lossgrid.errors import OutOfMemoryError, UserError, summary
+from lossgrid.errors import UserError
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.widths import Widths
 from lossgrid.problem import Problem
@@ -21,39 +20,6 @@ LIVE = 4
 
 ENOUGH = 1 << 62
 """Where nothing says how much there is."""
-
-SHORTAGES = (
-    "can't allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "CUDA error: out of memory",
-    "ALLOC_FAILED",
-)
-"""What torch and the libraries below it say, in errors of no kind of their own."""
-
-
-@contextmanager
-def shortage_named() -> Iterator[None]:
-    """In which a lack of memory is one kind of error, whoever meets it.
-
-    Raises:
-        OutOfMemoryError: instead of the error that torch, NumPy or Python raise.
-    """
-    try:
-        yield
-    except OutOfMemoryError:
-        raise
-    except Exception as error:
-        if not _is_shortage(error):
-            raise
-        raise OutOfMemoryError(f"out of memory: {summary(error).rstrip('.')}") from error
-
-
-def _is_shortage(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    said = summary(error)
-    return isinstance(error, RuntimeError) and any(text in said for text in SHORTAGES)
 
 
 def needed(plan: Plan, problem: Problem, plane: Plane, width: Widths, lanes: int) -> int:

@@ -17,6 +17,7 @@ from lossgrid.evaluate.fusing import (
     cast_layers,
     fold_norms,
     join_convolutions,
+    keep_copies,
     lay_out_channels_last,
     let_views_copy,
     work_in_place,
@@ -223,6 +224,7 @@ def _recorded(network: nn.Module, plan: Plan, splits: list[Split]) -> list[Recor
 def _fused(network: nn.Module, inputs: Any, plan: Plan) -> Recording:
     traced = trace(network, inputs)
     fold_norms(traced.graph)
+    keep_copies(traced.graph)
     let_views_copy(traced.graph)
     if plan.precision == "bfloat16":
         cast_layers(traced.graph, torch.bfloat16)

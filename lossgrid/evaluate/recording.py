@@ -45,7 +45,8 @@ def record(function: Callable[..., Any], *tensors: Tensor, composed: bool = True
 
     Each is done once, with these tensors, which stay as they are; but the function itself is given
     stand-ins, which have the shapes and types of results and nothing else. Nodes have one of them
-    as ``node.meta["val"]``.
+    as ``node.meta["val"]``, and as ``node.meta["copied"]`` whether they are a copy that could as
+    well have been a view, had the operand lain in another order in memory.
 
     Args:
         function: what to call once.
@@ -153,6 +154,7 @@ class _Recording:
         with torch.inference_mode(False), torch.no_grad(), guard:
             result = func(*true_args, **true_kwargs)
         node = self.graph.call_function(func, *tree_map(_node, (args, kwargs)))
+        node.meta["copied"] = _has_copied(func, result, true_args)
         if torch.Tag.inplace_view in func.tags:
             func(*args, **kwargs)
         leaves = tree_leaves((args, kwargs))
@@ -161,6 +163,9 @@ class _Recording:
 
     def finish(self, results: Sequence[Any]) -> None:
         """End the graph with what the function has returned."""
+        for result in results:
+            if not isinstance(result, (Tensor, complex, float, int, str, type(None))):
+                raise UntraceableError(f"it returns a {type(result).__name__}")
         self.graph.output([_node(self._known(result)) for result in results])
         self.graph.eliminate_dead_code()
 
@@ -270,6 +275,14 @@ def _written(func: OpOverload, args: Any, kwargs: Any) -> Iterator[Tensor]:
                 given = args[number] if number < len(args) else kwargs.get(argument.name)
                 leaves = (leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor))
                 yield from (leaf for leaf in leaves if leaf.numel())
+
+
+def _has_copied(func: OpOverload, result: Any, args: Any) -> bool:
+    """Whether an operation that may return a view of its first argument has made a copy."""
+    returned = func._schema.returns
+    if not returned or returned[0].alias_info is None or not isinstance(result, Tensor):
+        return False
+    return isinstance(args[0], Tensor) and _memory(result) != _memory(args[0])
 
 
 def _check_target(func: OpOverload, args: Any, kwargs: Any) -> None:

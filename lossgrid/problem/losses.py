@@ -1,12 +1,14 @@
 """Losses and metrics, one value a sample.
 
 Each maps outputs and targets of n samples to a tensor of shape (n,). A sample's value is the mean
-over any further dimensions of the targets (the tokens of a text, the pixels of a map).
+over any further dimensions of the targets (the tokens of a text, the pixels of a map). Those of
+this module take the network's outputs as one tensor, or what is called logits among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,35 @@ NARROW = 64
 PerSample = Callable[[Any, Any], Tensor]
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+def logits_of(outputs: Any) -> Tensor:
+    """The one tensor among a network's outputs that says what it predicts.
+
+    Args:
+        outputs: that tensor, or a dict or an object that has it as `logits`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    by_name = outputs.get if isinstance(outputs, Mapping) else partial(getattr, outputs)
+    found = by_name("logits", None)
+    if not isinstance(found, Tensor):
+        raise UserError(
+            f"the model returns {type(outputs).__name__} without a tensor called logits: name a "
+            "loss and metrics of your own, which are given all of it"
+        )
+    return found
+
+
+def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
     """-log softmax(outputs)[target], as `torch.nn.functional.cross_entropy` defines it.
 
     Args:
-        outputs: logits (n, classes, ...).
+        outputs: logits (n, classes, ...); see `logits_of`.
         targets: class indices (n, ...), or class probabilities of the outputs' shape.
     """
+    outputs = logits_of(outputs)
     narrow = outputs.dim() == 2 and targets.dim() == 1 and outputs.shape[1] <= NARROW
     if narrow and outputs.device.type == "cpu":
         outputs, targets = outputs.t().contiguous()[None], targets[None]
@@ -37,16 +61,17 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return _mean_per_sample(F.cross_entropy(outputs, targets, reduction="none"))
 
 
-def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+def mse(outputs: Any, targets: Tensor) -> Tensor:
     """Mean of (output - target)^2.
 
     Args:
-        outputs: of shape (n, ...).
+        outputs: of shape (n, ...); see `logits_of`.
         targets: of the same shape.
 
     Raises:
         UserError: if the shapes differ, which would broadcast silently.
     """
+    outputs = logits_of(outputs)
     if outputs.shape != targets.shape:
         raise UserError(
             f"mse needs outputs and targets of one shape, not {tuple(outputs.shape)} and "
@@ -55,13 +80,14 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     return _mean_per_sample((outputs - targets).square())
 
 
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+def accuracy(outputs: Any, targets: Tensor) -> Tensor:
     """1 where the class with the largest output is the target, else 0, in the outputs' dtype.
 
     Args:
-        outputs: of shape (n, classes, ...).
+        outputs: of shape (n, classes, ...); see `logits_of`.
         targets: class indices (n, ...).
     """
+    outputs = logits_of(outputs)
     return _mean_per_sample((outputs.argmax(dim=1) == targets).to(outputs.dtype))
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.problem.factory import seeded, user_errors
-from lossgrid.problem.losses import PerSample, cross_entropy
+from lossgrid.problem.losses import PerSample, cross_entropy, logits_of
 
 
 def probe(
@@ -38,7 +38,7 @@ def probe(
         _check_held(held, _places(model))
         if loss is cross_entropy:
             with user_errors(f"{key}: checking the labels"):
-                _check_labels(outputs, split.targets)
+                _check_labels(logits_of(outputs), split.targets)
         for title, function in {"loss": loss, **metrics}.items():
             with user_errors(f"{key}: {title}, given outputs {_shapes(outputs)},"):
                 values = function(outputs, targets)

@@ -18,6 +18,7 @@ from lossgrid.problem.factory import call, user_errors
 from lossgrid.problem.losses import PerSample, load_loss, load_metrics
 from lossgrid.problem.probe import probe
 from lossgrid.problem.splits import load_split
+from lossgrid.shortage import fitting
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,17 @@ def load_problem(job: Job) -> Problem:
     """Load what the job names, and try it on two samples of each split.
 
     Raises:
+        OutOfMemoryError: if a part does not fit into memory.
         UserError: if a part cannot be loaded, or the parts do not fit together.
     """
-    model = load_model(job.model, job.folder)
+    with fitting("model"):
+        model = load_model(job.model, job.folder)
     batchnorm = job.evaluation.batchnorm
     choose_statistics(model, batchnorm)
-    splits = {name: load_split(name, spec, job.folder) for name, spec in job.data.items()}
+    splits = {}
+    for name, spec in job.data.items():
+        with fitting(f"data.{name}"):
+            splits[name] = load_split(name, spec, job.folder)
     loss = load_loss(job.loss, job.folder)
     metrics = load_metrics(list(job.metrics), loss, job.folder)
 
@@ -60,10 +66,11 @@ def load_problem(job: Job) -> Problem:
         # A copy, not the factory again: that may return one object every time.
         return copy.deepcopy(model)
 
-    with user_errors("model: copying it"):
-        trial = build_model()
-    for name, split in splits.items():
-        probe(trial, name, split, loss, metrics)
+    with fitting("model, on two samples"):
+        with user_errors("model: copying it"):
+            trial = build_model()
+        for name, split in splits.items():
+            probe(trial, name, split, loss, metrics)
     sampled = frozenset(job.sampled)
     return Problem(build_model, splits, loss, metrics, sampled, batchnorm.batches)
 

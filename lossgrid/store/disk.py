@@ -1,11 +1,17 @@
-"""Asking the disk to keep what was written, and saying why it did not."""
+"""Having the disk keep what was written, and saying why it did not."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+
+from lossgrid.errors import UserError
 
 
 def fsync(path: Path) -> None:
@@ -32,3 +38,69 @@ def reason(error: Exception) -> str:
     if number is None:
         number = next((number for number in DISK_ERRORS if os.strerror(number) in text), None)
     return text if number is None else os.strerror(number)
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Tell in one sentence why a results file does not take what is written.
+
+    Raises:
+        UserError: the disk is full or broken, or the file is damaged or not to be written.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the results file has been removed; run the job again") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: is damaged: {reason(error)}; restore it from a copy, or start anew with "
+            "--overwrite"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
+        raise UserError(
+            f"{path}: results can't be stored: {reason(error)}; what is stored is safe: mend "
+            "that, then run the same command again"
+        ) from error
+
+
+def check_writable(path: Path) -> None:
+    """See whether this rank may write a results file, before all ranks open it together.
+
+    Raises:
+        UserError: it may not, or the file is not there.
+    """
+    with storing(path):
+        os.close(os.open(path, os.O_RDWR))
+
+
+class Syncing:
+    """Has the disk take what was written, from time to time, on a thread: fsync can be slow."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._last = time.monotonic()
+        self._thread: Thread | None = None
+        self._failure: OSError | None = None
+
+    def soon(self) -> None:
+        """Begin an fsync if the last one is long enough ago; raises what that one met."""
+        if self._failure is not None:
+            raise self._failure
+        idle = self._thread is None or not self._thread.is_alive()
+        if idle and time.monotonic() - self._last >= self._seconds:
+            self._last = time.monotonic()
+            self._thread = Thread(target=self._try, name="fsync", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Fsync now, and wait for it."""
+        if self._thread is not None:
+            self._thread.join()
+        fsync(self._path)
+
+    def _try(self) -> None:
+        try:
+            fsync(self._path)
+        except OSError as error:
+            self._failure = error

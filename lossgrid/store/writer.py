@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING, Result
-from lossgrid.errors import UserError
+from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, Result
 from lossgrid.store import layout
-from lossgrid.store.disk import fsync, reason
-from lossgrid.store.results import Results, bands
+from lossgrid.store.disk import Syncing, storing
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -205,233 +200,9 @@ class Selection:
         self.size = points.size
 
 
-class Syncing:
-    """Has the disk take what was written, from time to time, on a thread: fsync can be slow."""
-
-    def __init__(self, path: Path, seconds: float) -> None:
-        self._path = path
-        self._seconds = seconds
-        self._last = time.monotonic()
-        self._thread: Thread | None = None
-        self._failure: OSError | None = None
-
-    def soon(self) -> None:
-        """Begin an fsync if the last one is long enough ago; raises what that one met."""
-        if self._failure is not None:
-            raise self._failure
-        idle = self._thread is None or not self._thread.is_alive()
-        if idle and time.monotonic() - self._last >= self._seconds:
-            self._last = time.monotonic()
-            self._thread = Thread(target=self._try, name="fsync", daemon=True)
-            self._thread.start()
-
-    def wait(self) -> None:
-        """Fsync now, and wait for it."""
-        if self._thread is not None:
-            self._thread.join()
-        fsync(self._path)
-
-    def _try(self) -> None:
-        try:
-            fsync(self._path)
-        except OSError as error:
-            self._failure = error
-
-
-class ErrorTable:
-    """The bounded table of failed points' messages: a row each, the latest message of a point.
-
-    Args:
-        writer: of the file.
-        rows: which row each point has that failed in an earlier run and is not done since.
-    """
-
-    def __init__(self, writer: PointWriter, rows: Mapping[int, int]) -> None:
-        self._writer = writer
-        self._rows = dict(rows)
-        taken = set(rows.values())
-        self._free = (row for row in range(layout.ERROR_ROWS) if row not in taken)
-
-    def write(self, errors: list[tuple[int, str]]) -> None:
-        """Store (point, message) pairs as far as there is room."""
-        placed: dict[int, tuple[int, str]] = {}
-        for point, message in errors:
-            row = self._rows.get(point)
-            if row is None:
-                row = next(self._free, None)
-            if row is not None:
-                self._rows[point] = row
-                placed[row] = (point, message)
-        if placed:
-            self._writer.write_errors(placed)
-
-
-class CoordinatorSink:
-    """Rank 0's side: points that workers have sent, and the messages of all failures.
-
-    Args:
-        writer: of the file.
-        error_rows: `Results.error_rows` of it.
-    """
-
-    def __init__(self, writer: PointWriter, error_rows: Mapping[int, int]) -> None:
-        self._writer = writer
-        self._errors = ErrorTable(writer, error_rows)
-
-    def write(self, results: list[Result]) -> None:
-        """Store what came with values, and all messages.
-
-        A point's message comes before its status, unless its worker has stored that already.
-        """
-        self._errors.write([error for result in results for error in result.errors])
-        self._writer.write(results)
-
-
-def check_writable(path: Path) -> None:
-    """See whether this rank may write a results file, before all ranks open it together.
-
-    Raises:
-        UserError: it may not, or the file is not there.
-    """
-    with storing(path):
-        os.close(os.open(path, os.O_RDWR))
-
-
-@contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Tell in one sentence why a results file does not take what is written.
-
-    Raises:
-        UserError: the disk is full or broken, or the file is damaged or not to be written.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: the results file has been removed; run the job again") from error
-    except KeyError as error:
-        raise UserError(
-            f"{path}: is damaged: {reason(error)}; restore it from a copy, or start anew with "
-            "--overwrite"
-        ) from error
-    except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
-        raise UserError(
-            f"{path}: results can't be stored: {reason(error)}; what is stored is safe: mend "
-            "that, then run the same command again"
-        ) from error
-
-
 def _cut(message: str) -> bytes:
     width = layout.ERROR_RECORD["message"].itemsize
     return message.encode(errors="replace")[:width].decode(errors="ignore").encode()
-
-
-def mark_complete(path: Path) -> None:
-    """Say in the file that nothing is pending; call it after every rank has closed the file."""
-    import h5py
-
-    with storing(path):
-        with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
-            file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
-        fsync(path)
-
-
-def write_precision(
-    results: Results,
-    columns: tuple[str, ...],
-    points: NDArray[np.int64],
-    exact: NDArray[np.float64],
-) -> None:
-    """Store values that were computed again in float32, beside those of the file.
-
-    Args:
-        results: the file, whose points are done; all of its ranks have closed it.
-        columns: names of the values.
-        points: flat indices.
-        exact: shape (points, columns).
-
-    Raises:
-        UserError: the disk does not take it.
-    """
-    import h5py
-
-    stored = results.at(points, columns)
-    rows = [
-        (point, column.encode(), exact[i, j], stored[i, j])
-        for i, point in enumerate(points.tolist())
-        for j, column in enumerate(columns)
-    ]
-    with storing(results.path):
-        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
-            table = file[layout.PRECISION]
-            table[: len(rows)] = np.array(rows, table.dtype)
-        fsync(results.path)
-
-
-def write_epoch(results: Results, number: int, record: NDArray[Any]) -> None:
-    """Store how points are evaluated from now on, before the first of them is.
-
-    Args:
-        results: the file, which has room for another epoch; all ranks have closed it.
-        number: of the epoch.
-        record: see `layout.epoch_record`.
-
-    Raises:
-        UserError: the disk does not take it.
-    """
-    import h5py
-
-    with storing(results.path):
-        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
-            file[layout.EPOCHS][number] = record
-        fsync(results.path)
-
-
-def write_true_values(
-    results: Results, found: Mapping[tuple[str, int], Mapping[str, float]]
-) -> None:
-    """Store the true values of checkpoints.
-
-    Args:
-        results: the file; all of its ranks have closed it.
-        found: values by column, for the checkpoints of trajectories by name and index.
-
-    Raises:
-        UserError: the disk does not take it.
-    """
-    import h5py
-
-    with storing(results.path):
-        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
-            for (name, index), values in found.items():
-                for column, value in values.items():
-                    file[layout.trajectory_dataset(name, column)][index] = value
-        fsync(results.path)
-
-
-def reset_lost(results: Results) -> None:
-    """After a power loss, make every point pending again whose values the disk may not have.
-
-    Values are written before their status, but the disk may have taken the status alone, over the
-    NaN of a point that was never computed; so with its epoch. A point whose value is a true NaN is
-    computed again to the same end.
-
-    Raises:
-        UserError: the disk does not take it, or the file is damaged.
-    """
-    import h5py
-
-    with storing(results.path):
-        with h5py.File(results.path, "r+", libver=("earliest", "v108")) as file:
-            values = [file[layout.value_dataset(column)] for column in results.values]
-            for rows in bands(results.shape):
-                status = file[layout.STATUS][rows]
-                lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
-                lost |= (status == DONE) & (file[layout.EPOCH][rows] == layout.NO_EPOCH)
-                lost &= status != FAILED  # which claims no value
-                if lost.any():
-                    file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))
-                    file[layout.STATUS][rows] = np.where(lost, PENDING, status)
-        fsync(results.path)
 
 
 def parallel_hdf5() -> bool:

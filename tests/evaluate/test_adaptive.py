@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -37,14 +38,14 @@ def of_all(values: Floats) -> Known:
 
 def test_few_samples_do_where_they_are_alike() -> None:
     samples = Samples(gaussian(0.05))
-    found, values = sampled(samples, None, STEPS, 0, 0.01)
+    found, values = sampled(samples, [], STEPS, 0, 0.01)
     assert values.shape == (1, STEPS[0])
     assert found.error[0] <= 0.01 * (found.mean[0] + OFFSET)
 
 
 def test_more_are_read_until_the_error_is_small_enough() -> None:
     samples = Samples(gaussian(0.2))
-    found, values = sampled(samples, None, STEPS, 0, 0.01)
+    found, values = sampled(samples, [], STEPS, 0, 0.01)
     assert 300 < values.shape[1] < 700
     assert values.shape[1] in STEPS
     assert found.error[0] <= 0.01 * (found.mean[0] + OFFSET)
@@ -54,7 +55,7 @@ def test_more_are_read_until_the_error_is_small_enough() -> None:
 
 def test_all_are_read_where_no_fewer_do() -> None:
     samples = Samples(gaussian(2.0))
-    found, values = sampled(samples, None, STEPS, 0, 0.01)
+    found, values = sampled(samples, [], STEPS, 0, 0.01)
     assert values.shape == (1, POPULATION)
     assert found.mean == pytest.approx(samples.values.mean(axis=1))
     assert found.error == 0
@@ -63,17 +64,42 @@ def test_all_are_read_where_no_fewer_do() -> None:
 def test_a_control_saves_samples() -> None:
     parent = gaussian(2.0)
     child = 0.9 * parent + 0.05 * np.random.default_rng(1).normal(size=parent.shape)
-    found, values = sampled(Samples(child), of_all(parent), STEPS, 0, 0.01)
+    found, values = sampled(Samples(child), [of_all(parent)], STEPS, 0, 0.01)
     assert values.shape == (1, STEPS[0])
     assert found.mean == pytest.approx(child.mean(axis=1), rel=0.03)
 
 
-def test_a_control_of_too_few_samples_is_left_alone_beyond_them() -> None:
+def first(values: Floats, count: int) -> Known:
+    """Known on its first samples alone, with a mean that has no error."""
+    return Known(values.mean(axis=1), values[:, :count], np.zeros((1, 0)))
+
+
+def test_a_control_of_too_few_samples_is_given_up_for_the_next() -> None:
+    parent, other = gaussian(2.0), gaussian(2.0)[:, ::-1]
+    child = parent + 0.2 * np.random.default_rng(1).normal(size=parent.shape)
+    both = [first(parent, STEPS[0]), of_all(0.9 * parent)]
+    found, values = sampled(Samples(child), both, STEPS, 0, 0.01)
+    beyond, _ = sampled(Samples(child), both[1:], STEPS, 0, 0.01)
+    assert STEPS[0] < values.shape[1] < POPULATION / 2
+    assert found.mean == beyond.mean
+    useless = [first(parent, STEPS[0]), of_all(other)]
+    assert sampled(Samples(child), useless, STEPS, 0, 0.01)[0].error == 0
+
+
+def test_a_control_is_not_looked_at_before_it_is_needed() -> None:
     parent = gaussian(2.0)
-    few = Known(parent.mean(axis=1), parent[:, : STEPS[0]], np.zeros((1, 0)))
-    samples = Samples(np.random.default_rng(1).normal(1, 0.2, size=parent.shape))
-    found, values = sampled(samples, few, STEPS, 0, 0.01)
-    alone, _ = sampled(samples, None, STEPS, 0, 0.01)
+
+    def controls() -> Iterator[Known]:
+        yield of_all(parent)
+        raise AssertionError("looked at")
+
+    sampled(Samples(0.9 * parent), controls(), STEPS, 0, 0.01)
+
+
+def test_without_controls_that_reach_far_enough_it_is_the_plain_mean() -> None:
+    samples = Samples(np.random.default_rng(1).normal(1, 0.2, size=(1, POPULATION)))
+    found, values = sampled(samples, [first(gaussian(2.0), STEPS[0])], STEPS, 0, 0.01)
+    alone, _ = sampled(samples, [], STEPS, 0, 0.01)
     assert values.shape[1] > STEPS[0]
     assert found.mean == alone.mean
 
@@ -81,7 +107,7 @@ def test_a_control_of_too_few_samples_is_left_alone_beyond_them() -> None:
 def test_an_inexact_control_that_can_not_do_makes_a_point_exact() -> None:
     parent = gaussian(1.0)
     vague = Known(parent.mean(axis=1), parent[:, :200], 0.01 * parent[:, :200])
-    found, values = sampled(Samples(parent), vague, STEPS, 0, 0.01)
+    found, values = sampled(Samples(parent), [vague], STEPS, 0, 0.01)
     assert values.shape == (1, POPULATION)
     assert found.error == 0
 
@@ -90,7 +116,7 @@ def test_an_inexact_control_that_can_not_do_makes_a_point_exact() -> None:
 def test_a_value_that_is_not_finite_makes_all_samples_count(bad: float) -> None:
     values = gaussian(0.01)
     values[0, 10] = bad
-    found, used = sampled(Samples(values), None, STEPS, 0, 0.01)
+    found, used = sampled(Samples(values), [], STEPS, 0, 0.01)
     assert used.shape == (1, POPULATION)
     assert np.array_equal(found.mean, values.mean(axis=1), equal_nan=True)
     assert found.error == 0
@@ -98,8 +124,8 @@ def test_a_value_that_is_not_finite_makes_all_samples_count(bad: float) -> None:
 
 def test_the_metric_that_decides_is_the_one_named() -> None:
     both = np.concatenate([gaussian(2.0), gaussian(0.05)])
-    _, by_first = sampled(Samples(both), None, STEPS, 0, 0.01)
-    _, by_second = sampled(Samples(both), None, STEPS, 1, 0.01)
+    _, by_first = sampled(Samples(both), [], STEPS, 0, 0.01)
+    _, by_second = sampled(Samples(both), [], STEPS, 1, 0.01)
     assert by_first.shape == (2, POPULATION)
     assert by_second.shape == (2, STEPS[0])
 
@@ -111,10 +137,10 @@ def test_rare_samples_that_carry_the_loss_are_known_from_an_exact_parent() -> No
     generator.shuffle(rare[0])
     rare[0, :100] = 1e-4
     child = 0.9 * rare + 1e-6 * generator.normal(size=rare.shape)
-    found, values = sampled(Samples(child), of_all(rare), STEPS, 0, 0.05)
+    found, values = sampled(Samples(child), [of_all(rare)], STEPS, 0, 0.05)
     assert values.shape[1] < POPULATION
     assert found.mean == pytest.approx(child.mean(axis=1), rel=0.2)
-    alone, _ = sampled(Samples(child), None, STEPS, 0, 0.05)
+    alone, _ = sampled(Samples(child), [], STEPS, 0, 0.05)
     assert alone.mean[0] < 0.1 * child.mean()  # so the coarsest lattice must use all samples
 
 
@@ -126,7 +152,7 @@ def test_errors_hold_where_reading_stops_early() -> None:
     scores = []
     for _ in range(300):
         order = generator.permutation(POPULATION)
-        found, _ = sampled(Samples(child[:, order]), of_all(parent[:, order]), STEPS, 0, 0.005)
+        found, _ = sampled(Samples(child[:, order]), [of_all(parent[:, order])], STEPS, 0, 0.005)
         scores.append(abs(found.mean[0] - child.mean()) / max(found.error[0], 1e-12))
     assert np.mean(np.array(scores) < 2) > 0.93
     assert max(scores) < 5

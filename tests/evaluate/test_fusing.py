@@ -20,6 +20,7 @@ from lossgrid.evaluate.fusing import (
     cast_layers,
     fold_norms,
     join_convolutions,
+    keep_copies,
     lay_out_channels_last,
     let_views_copy,
     work_in_place,
@@ -250,6 +251,7 @@ class Joined(Fused):
     def __init__(self, network: nn.Module, inputs: Tensor, low: bool = False) -> None:
         traced = trace(network, inputs)
         fold_norms(traced.graph)
+        keep_copies(traced.graph)
         let_views_copy(traced.graph)
         if low:
             cast_layers(traced.graph, torch.bfloat16)
@@ -417,6 +419,59 @@ def test_views_stay_that_are_written_into(into_view: bool) -> None:
     found = Joined(network, inputs)
     assert found.count(aten.view.default) == 1
     torch.testing.assert_close(found(inputs), network(inputs), rtol=0, atol=0)
+
+
+class WritesCopies(nn.Module):
+    """Writes into its copy of an image, or into what it has copied, and reads both."""
+
+    def __init__(self, copied: Callable[[Tensor], Tensor], into_copy: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 1)
+        self.copied, self.into_copy = copied, into_copy
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = self.conv(x)
+        copied = self.copied(whole)
+        (copied if self.into_copy else whole).mul_(2)
+        return copied.flatten(1) + whole.flatten(1)
+
+
+def ordered(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def as_rows(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).reshape(x.size(0), -1)
+
+
+@pytest.mark.parametrize("copied", [ordered, as_rows])
+@pytest.mark.parametrize("into_copy", [False, True])
+def test_copies_stay_that_are_written_into(
+    copied: Callable[[Tensor], Tensor], into_copy: bool
+) -> None:
+    network = WritesCopies(copied, into_copy).requires_grad_(False)
+    inputs = images(5, 2, 4, 4).float()
+    found = Joined(network, inputs)
+    assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+def test_copies_that_nobody_writes_into_are_not_made_twice() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(inplace=True), Applied(as_rows))
+    inputs = images(5, 2, 4, 4).float()
+    found = Joined(network.requires_grad_(False), inputs)
+    assert found.count(aten.clone.default) == 0
+    assert_alike(found(inputs), network(inputs), 1e-5)
+
+
+class Applied(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 Step = tuple[str, int, int]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from lossgrid.evaluate.memory import (
     available,
     fitted,
     needed,
-    shortage_named,
     smaller,
 )
 from lossgrid.evaluate.plan import Plan
@@ -112,40 +110,6 @@ def test_a_smaller_plan_takes_fewer_points_then_fewer_samples() -> None:
     assert {replace(plan, batch_size=0, points_per_pass=0) for plan in found} == {
         replace(FUSED, batch_size=0, points_per_pass=0)
     }
-
-
-def raise_(error: Exception) -> None:
-    raise error
-
-
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        lambda: torch.empty(1 << 58),
-        lambda: np.empty(1 << 58),
-        lambda: raise_(MemoryError()),
-        lambda: raise_(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
-        lambda: raise_(RuntimeError("CUDA error: out of memory")),
-        lambda: raise_(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")),
-        lambda: raise_(RuntimeError("std::bad_alloc")),
-    ],
-)
-def test_a_lack_of_memory_has_one_name(attempt: Callable[[], object]) -> None:
-    with pytest.raises(OutOfMemoryError, match=r"^out of memory: ") as told, shortage_named():
-        attempt()
-    assert not isinstance(told.value.__cause__, OutOfMemoryError)
-    with pytest.raises(OutOfMemoryError) as again, shortage_named():
-        raise told.value
-    assert again.value is told.value
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("shapes differ"), ValueError("not enough memory"), KeyError("memory")]
-)
-def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, shortage_named():
-        raise error
-    assert told.value is error
 
 
 def test_an_evaluator_names_it_in_every_method() -> None:

@@ -24,7 +24,7 @@ def network(split: Split) -> FusedNetwork:
     first = Split(torch.zeros(4, 1, 8, 8), torch.zeros(4))
     plan = Plan(**{**vars(PLAN), "network": "fused", "batch_size": 4})
     recorded = FusedNetwork(lambda: model, plane_of(model), plan, [first]).recorded
-    return FusedNetwork(lambda: model, plane_of(model), plan, [split], recorded)
+    return FusedNetwork(lambda: model, plane_of(model), plan, [split], recorded=recorded)
 
 
 @pytest.mark.parametrize(

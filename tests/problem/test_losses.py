@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,6 +62,21 @@ def test_mse_averages_over_a_sample(shape: tuple[int, ...]) -> None:
 def test_mse_refuses_to_broadcast() -> None:
     with pytest.raises(UserError, match=r"\(4, 1\) and \(4,\)"):
         mse(torch.zeros(4, 1), torch.zeros(4))
+
+
+def test_the_outputs_may_hold_more_than_logits() -> None:
+    logits, targets = outputs_of(0, 4, 3), torch.tensor([0, 1, 2, 0])
+    for outputs in ({"logits": logits, "hidden": None}, SimpleNamespace(logits=logits)):
+        assert torch.equal(cross_entropy(outputs, targets), cross_entropy(logits, targets))
+        assert torch.equal(accuracy(outputs, targets), accuracy(logits, targets))
+        assert torch.equal(mse(outputs, logits), mse(logits, logits))
+
+
+@pytest.mark.parametrize("outputs", [(torch.ones(4, 3),), {"out": torch.ones(4, 3)}, None])
+def test_outputs_without_logits_are_refused(outputs: object) -> None:
+    kind = type(outputs).__name__
+    with pytest.raises(UserError, match=f"returns {kind} without a tensor called logits"):
+        cross_entropy(outputs, torch.tensor([0, 1, 2, 0]))
 
 
 def test_metrics_by_name(tmp_path: Path) -> None:

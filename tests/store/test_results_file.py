@@ -19,17 +19,12 @@ from hypothesis import strategies as st
 
 from lossgrid.engine.messages import DONE, FAILED, Result
 from lossgrid.errors import UserError
+from lossgrid.store.amend import mark_complete, reset_lost, write_epoch
 from lossgrid.store.create import Contents, create, expected_bytes
 from lossgrid.store.layout import NO_EPOCH, epoch_record
 from lossgrid.store.results import read_results
-from lossgrid.store.writer import (
-    CoordinatorSink,
-    PointWriter,
-    Selection,
-    mark_complete,
-    reset_lost,
-    write_epoch,
-)
+from lossgrid.store.sink import CoordinatorSink
+from lossgrid.store.writer import PointWriter, Selection
 
 COLUMNS = ("train_loss", "test_accuracy")
 ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -180,7 +175,8 @@ WRITER = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {root!r})
-    from lossgrid.store.writer import CoordinatorSink, PointWriter
+    from lossgrid.store.sink import CoordinatorSink
+    from lossgrid.store.writer import PointWriter
     from tests.store.test_results_file import COLUMNS, DONE, FAILED, result
     writer = PointWriter(Path(sys.argv[1]), COLUMNS)
     sink = CoordinatorSink(writer, {{}})

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lossgrid.store.amend import write_true_values
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
 from lossgrid.store.trajectory import Trajectory
-from lossgrid.store.writer import write_true_values
 
 ALPHA, BETA = np.linspace(-1, 2, 7), np.linspace(-3, 1, 5)
 COLUMNS = ("train_loss", "test_loss")

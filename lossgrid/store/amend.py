@@ -1,0 +1,119 @@
+"""What is changed in a results file while no rank has it open to store points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.engine.messages import DONE, FAILED, PENDING
+from lossgrid.store import layout
+from lossgrid.store.disk import fsync, storing
+from lossgrid.store.results import Results, bands
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def mark_complete(path: Path) -> None:
+    """Say in the file that nothing is pending; call it after every rank has closed the file."""
+    with _amended(path) as file:
+        file[layout.SCIENCE].attrs.modify("complete", np.uint8(1))
+
+
+def write_precision(
+    results: Results,
+    columns: tuple[str, ...],
+    points: NDArray[np.int64],
+    exact: NDArray[np.float64],
+) -> None:
+    """Store values that were computed again in float32, beside those of the file.
+
+    Args:
+        results: the file, whose points are done; all of its ranks have closed it.
+        columns: names of the values.
+        points: flat indices.
+        exact: shape (points, columns).
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    stored = results.at(points, columns)
+    rows = [
+        (point, column.encode(), exact[i, j], stored[i, j])
+        for i, point in enumerate(points.tolist())
+        for j, column in enumerate(columns)
+    ]
+    with _amended(results.path) as file:
+        table = file[layout.PRECISION]
+        table[: len(rows)] = np.array(rows, table.dtype)
+
+
+def write_epoch(results: Results, number: int, record: NDArray[Any]) -> None:
+    """Store how points are evaluated from now on, before the first of them is.
+
+    Args:
+        results: the file, which has room for another epoch; all ranks have closed it.
+        number: of the epoch.
+        record: see `layout.epoch_record`.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    with _amended(results.path) as file:
+        file[layout.EPOCHS][number] = record
+
+
+def write_true_values(
+    results: Results, found: Mapping[tuple[str, int], Mapping[str, float]]
+) -> None:
+    """Store the true values of checkpoints.
+
+    Args:
+        results: the file; all of its ranks have closed it.
+        found: values by column, for the checkpoints of trajectories by name and index.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    with _amended(results.path) as file:
+        for (name, index), values in found.items():
+            for column, value in values.items():
+                file[layout.trajectory_dataset(name, column)][index] = value
+
+
+def reset_lost(results: Results) -> None:
+    """After a power loss, make every point pending again whose values the disk may not have.
+
+    Values are written before their status, but the disk may have taken the status alone, over the
+    NaN of a point that was never computed; so with its epoch. A point whose value is a true NaN is
+    computed again to the same end.
+
+    Raises:
+        UserError: the disk does not take it, or the file is damaged.
+    """
+    with _amended(results.path) as file:
+        values = [file[layout.value_dataset(column)] for column in results.values]
+        for rows in bands(results.shape):
+            status = file[layout.STATUS][rows]
+            lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
+            lost |= (status == DONE) & (file[layout.EPOCH][rows] == layout.NO_EPOCH)
+            lost &= status != FAILED  # which claims no value
+            if lost.any():
+                file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))
+                file[layout.STATUS][rows] = np.where(lost, PENDING, status)
+
+
+@contextmanager
+def _amended(path: Path) -> Iterator[h5py.File]:
+    """The file, of which the disk has taken every change at the end."""
+    import h5py
+
+    with storing(path):
+        with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+            yield file
+        fsync(path)
