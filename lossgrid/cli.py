@@ -333,8 +333,8 @@ def measure(files: tuple[Path, ...], column: str | None, form: str | None, **tol
     help="iso, top, front, side, low, or azimuth,elevation in degrees.",
 )
 @click.option("--size", help="Pixels; by default 2400x1800, a turntable 960x720.")
-@click.option("--background", default="#0e1116", show_default=True, help="Or a name: white.")
-@click.option("--transparent", is_flag=True, help="No background.")
+@click.option("--background", help="Such as white; by default #0e1116, nearly black.")
+@click.option("--transparent", is_flag=True, help="Without a background.")
 @click.option("--colours", default="viridis", show_default=True, help="matplotlib's name of them.")
 @click.option("--bar", is_flag=True, help="Add a colour bar.")
 @click.option("--as-computed", is_flag=True, help="No smooth surface between the points.")
@@ -358,8 +358,12 @@ def render(file: Path, output: Path | None, turntable: Path | None, **options: A
     results = read_results(file)
     look = Look(**{name: options.pop(name) for name in Look.__dataclass_fields__})
     size = parse_size(options.pop("size") or ("960x720" if turntable else "2400x1800"))
-    background = options.pop("background")
-    shot = Shot(size=size, background=None if options.pop("transparent") else background, **options)
+    background, transparent = options.pop("background"), options.pop("transparent")
+    if background and transparent:
+        raise click.UsageError("--transparent means no --background: leave one of them out")
+    if background or transparent:
+        options["background"] = background
+    shot = Shot(size=size, **options)
     if turntable:
         click.echo(render_turntable(results, turntable, look, shot, Turn(**turning)))
     if output or not turntable:

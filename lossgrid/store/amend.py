@@ -98,7 +98,7 @@ def reset_lost(results: Results) -> None:
     """
     with _amended(results.path) as file:
         values = [file[layout.value_dataset(column)] for column in results.values]
-        for rows in bands(results.shape):
+        for rows in bands(results.stored_shape):
             status = file[layout.STATUS][rows]
             lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
             lost |= (status == DONE) & (file[layout.EPOCH][rows] == layout.NO_EPOCH)

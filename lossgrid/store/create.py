@@ -94,6 +94,7 @@ def _write_image(file: Any, contents: Contents) -> None:
     steps = [_spacing(axis) for axis in axes]
     extent = [bound for axis in axes for bound in (0, axis.size - 1)]
     missing = 3 - len(axes)
+    stored = layout.stored_shape(contents.shape)
     image.attrs["Version"] = np.array([1, 0], np.int64)
     image.attrs["Type"] = np.bytes_(b"ImageData")
     image.attrs["WholeExtent"] = np.array(extent + [0, 0] * missing, np.int64)
@@ -102,7 +103,7 @@ def _write_image(file: Any, contents: Contents) -> None:
     image.attrs["Direction"] = np.eye(3).ravel()
     file.create_group(layout.POINT_DATA)
     for column in contents.columns:
-        _allocate(file, layout.value_dataset(column), contents.shape, np.float64, np.nan)
+        _allocate(file, layout.value_dataset(column), stored, np.float64, np.nan)
 
 
 def _spacing(axis: NDArray[np.float64]) -> float:
@@ -111,6 +112,7 @@ def _spacing(axis: NDArray[np.float64]) -> float:
 
 def _write_science(file: Any, contents: Contents) -> None:
     science = file.create_group(layout.SCIENCE)
+    stored = layout.stored_shape(contents.shape)
     science.attrs["format"] = layout.FORMAT
     science.attrs["complete"] = np.uint8(0)
     for name, text in contents.attributes.items():
@@ -118,9 +120,9 @@ def _write_science(file: Any, contents: Contents) -> None:
     file.create_dataset(layout.ALPHA, data=contents.alpha)
     if contents.beta is not None:
         file.create_dataset(layout.BETA, data=contents.beta)
-    _allocate(file, layout.STATUS, contents.shape, np.uint8, PENDING)
+    _allocate(file, layout.STATUS, stored, np.uint8, PENDING)
     for name, (kind, fill) in layout.POINT_RECORDS.items():
-        _allocate(file, name, contents.shape, kind, fill)
+        _allocate(file, name, stored, kind, fill)
     empty = np.array((-1, b""), layout.ERROR_RECORD)
     _allocate(file, layout.ERRORS, (layout.ERROR_ROWS,), layout.ERROR_RECORD, empty)
     if contents.compared:

@@ -67,6 +67,14 @@ def epoch_record(columns: Sequence[str]) -> np.dtype[Any]:
     return np.dtype([*sizes, ("theta", [(column, np.float64) for column in columns])])
 
 
+def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the datasets with an entry for each point of a grid.
+
+    A plane of one row is stored as a line is: VTK looks for one axis where it sees one.
+    """
+    return shape[1:] if len(shape) == 2 and shape[0] == 1 else shape
+
+
 def value_dataset(column: str) -> str:
     """Path of the values of a column such as `test_loss`."""
     return f"{POINT_DATA}/{column}"

@@ -53,7 +53,12 @@ class Results:
     @property
     def shape(self) -> tuple[int, ...]:
         """(ny, nx) of a plane, (nx,) of a line."""
-        return (self.alpha.size,) if self.beta is None else (self.beta.size, self.alpha.size)
+        return _shape(self.alpha, self.beta)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of the file's datasets with an entry a point: see `layout.stored_shape`."""
+        return layout.stored_shape(self.shape)
 
     @property
     def points(self) -> int:
@@ -75,7 +80,7 @@ class Results:
         """0 pending, 1 done, 2 failed, 3 interpolated; uint8, shape as the values."""
         with opened(self.path) as file:
             status: NDArray[np.uint8] = file[layout.STATUS][...]
-            return status
+            return status.reshape(self.shape)
 
     def count(self, status: int) -> int:
         """How many points have a status."""
@@ -103,7 +108,7 @@ class Results:
     def _parts(self, dataset: str) -> Iterator[NDArray[Any]]:
         """A dataset of all points, flat, in parts of a multiple of 8 points but for the last."""
         with opened(self.path) as file:
-            for rows in bands(self.shape):
+            for rows in bands(self.stored_shape):
                 yield file[dataset][rows].ravel()
 
     @property
@@ -149,7 +154,7 @@ class Results:
     def at(self, points: NDArray[np.int64], columns: Sequence[str]) -> NDArray[np.float64]:
         """Stored values of some points, by their flat indices: shape (points, columns)."""
         with opened(self.path) as file:
-            where = np.array(np.unravel_index(points, self.shape)).T.tolist()
+            where = np.array(np.unravel_index(points, self.stored_shape)).T.tolist()
             found = [
                 [file[layout.value_dataset(name)][tuple(place)] for name in columns]
                 for place in where
@@ -170,8 +175,12 @@ class Results:
                 point: row
                 for row, point in enumerate(points)
                 if 0 <= point < self.points
-                and status[np.unravel_index(point, self.shape)] == FAILED
+                and status[np.unravel_index(point, self.stored_shape)] == FAILED
             }
+
+
+def _shape(alpha: NDArray[np.float64], beta: NDArray[np.float64] | None) -> tuple[int, ...]:
+    return (alpha.size,) if beta is None else (beta.size, alpha.size)
 
 
 def bands(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -188,11 +197,14 @@ def read_results(path: Path) -> Results:
     """
     with opened(path) as file:
         texts = _texts(file[layout.SCIENCE])
+        alpha = file[layout.ALPHA][...]
+        beta = file[layout.BETA][...] if layout.BETA in file else None
+        shape = _shape(alpha, beta)
         results = Results(
             path=path,
-            alpha=file[layout.ALPHA][...],
-            beta=file[layout.BETA][...] if layout.BETA in file else None,
-            values=_Values(path, list(file[layout.POINT_DATA])),
+            alpha=alpha,
+            beta=beta,
+            values=_Values(path, list(file[layout.POINT_DATA]), shape),
             plan=texts["plan"],
             fingerprint=dict(json.loads(texts["fingerprint"])),
             attributes=texts,
@@ -204,8 +216,8 @@ def read_results(path: Path) -> Results:
 def _check_shapes(file: Any, results: Results) -> None:
     """Everything must be there for every point."""
     expected = {
-        **dict.fromkeys(map(layout.value_dataset, results.values), results.shape),
-        **dict.fromkeys([layout.STATUS, *layout.POINT_RECORDS], results.shape),
+        **dict.fromkeys(map(layout.value_dataset, results.values), results.stored_shape),
+        **dict.fromkeys([layout.STATUS, *layout.POINT_RECORDS], results.stored_shape),
         layout.ERRORS: (layout.ERROR_ROWS,),
     }
     for name, shape in expected.items():
@@ -269,16 +281,17 @@ def _is_ours(file: Any) -> bool:
 
 
 class _Values(Mapping[str, NDArray[np.float64]]):
-    def __init__(self, path: Path, names: list[str]) -> None:
+    def __init__(self, path: Path, names: list[str], shape: tuple[int, ...]) -> None:
         self._path = path
         self._names = names
+        self._shape = shape
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self._names:
             raise KeyError(name)
         with opened(self._path) as file:
             values: NDArray[np.float64] = file[layout.value_dataset(name)][...]
-            return values
+            return values.reshape(self._shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -32,7 +32,7 @@ class Tally:
         largest: whether the best value is the largest.
 
     Attributes:
-        status: of each point, uint8, shape (ny, nx), or (nx,) for a line.
+        status: of each point, uint8, of the shape in which they are stored.
         tries: how often a point was computed, over all points and runs.
         rank_points: how many of these were on each rank, int64, shape (ranks,).
         rank_seconds: how long they took there, float64, shape (ranks,).
@@ -48,7 +48,7 @@ class Tally:
         self.results = results
         self.column = column
         self._sign = -1.0 if largest else 1.0
-        shape = results.shape
+        shape = results.stored_shape
         self.status = np.zeros(shape, np.uint8)
         self._tries = np.zeros(shape, np.uint8)
         self.tries = 0
@@ -71,7 +71,7 @@ class Tally:
         """
         failures = False
         with opened(self.results.path) as file:
-            for band in bands(self.results.shape):
+            for band in bands(self.results.stored_shape):
                 # A value is written before its status, so what is done is there.
                 status, tries = file[layout.STATUS][band], file[layout.TRIES][band]
                 changed = (status != self.status[band]) | (tries != self._tries[band])

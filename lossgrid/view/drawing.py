@@ -31,7 +31,7 @@ from vtkmodules.vtkRenderingCore import (
 from lossgrid.view import vtkfiles
 from lossgrid.view.camera import VIEW_ANGLE, Camera
 from lossgrid.view.scene import Scene
-from lossgrid.view.studio import READY
+from lossgrid.view.studio import DRAWS_NOTHING, READY
 
 _SUBPIXELS = 2  # along each side of a pixel
 _LINE_OF_HEIGHT = 1 / 750
@@ -61,7 +61,7 @@ def _check_drawing() -> None:
     renderer.SetBackground(1.0, 0.0, 0.0)
     red = _photograph(_window(renderer, (8, 8), 0), 1)
     if red.getpixel((4, 4))[:3] != (255, 0, 0):  # type: ignore[index]
-        sys.exit("OpenGL draws nothing")
+        sys.exit(DRAWS_NOTHING)
 
 
 def _pictures(scene: Scene) -> Iterator[Image.Image]:

@@ -22,7 +22,7 @@ from lossgrid.view.paraview import script
 from lossgrid.view.path import SurfacePath
 from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
-from lossgrid.view.snapshot import Snapshot, choose_column
+from lossgrid.view.snapshot import Snapshot, choose_column, is_plane
 
 
 def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
@@ -184,6 +184,12 @@ def _table(snapshot: Snapshot, output: Path) -> str:
 
 def _series(results: Sequence[Landscape], output: Path, look: Look) -> str:
     """Surfaces over time, in the given order, all on the scale that suits all of their values."""
+    for one in results:
+        if is_plane(one) != is_plane(results[0]):
+            raise UserError(
+                f"{one.name} and {results[0].name}: a line and a plane are no series; "
+                "export planes with planes"
+            )
     column = choose_column(results[0], look.column)
     shown = [Snapshot.of(one, choose_column(one, column), [column]) for one in results]
     for snapshot in shown:

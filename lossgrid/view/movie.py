@@ -15,19 +15,25 @@ from lossgrid.errors import UserError
 from lossgrid.view.saving import whole
 
 _QUALITY = "18"  # of x264: invisible losses
+_MOST_GIF_RATE = 50  # browsers show what is shorter than two hundredths of a second for ten of them
 
 
-def check_movie(output: Path, size: tuple[int, int]) -> None:
+def check_movie(output: Path, size: tuple[int, int], rate: Fraction) -> None:
     """See before any picture is drawn that such a file can be written.
 
     Raises:
-        UserError: the name is no movie's, the size does not fit, or a library is missing.
+        UserError: the name is no movie's, size or rate do not fit, or a library is missing.
     """
     suffix = output.suffix.lower()
     if suffix not in _ENCODERS:
         raise UserError(
             f"{output}: a movie's name must end in one of {', '.join(_ENCODERS)}, "
             f"not in {output.suffix!r}"
+        )
+    if suffix == ".gif" and rate > _MOST_GIF_RATE:
+        raise UserError(
+            f"{output}: a .gif shows at most {_MOST_GIF_RATE} pictures a second, not "
+            f"{float(rate):g}; ask for fewer --frames or more --seconds, or for an .mp4"
         )
     if suffix == ".mp4":
         if size[0] % 2 or size[1] % 2:

@@ -29,6 +29,7 @@ try:
 except ImportError as missing:
     raise UserError(f"pages need plotly ({missing}): pip install 'lossgrid[html]'") from missing
 
+_SCRIPTS = ("values", "plots", "surface", "contours", "curves", "words", "actions", "page")
 _MOST_DRAWN = 512
 _STEPS = 16  # of a trajectory's line over the surface, from one checkpoint to the next
 
@@ -55,9 +56,9 @@ def write_page(results: Landscape, column: str | None, output: Path) -> str:
     page = Template(_part("page.html")).substitute(
         title=html.escape(f"{snapshot.name}: loss landscape"),
         style=_part("page.css"),
-        plotly=get_plotlyjs(),
+        plotly=_read_once(get_plotlyjs()),
         landscape=landscape,
-        script=_part("page.js"),
+        script="\n".join(_part(f"{name}.js") for name in _SCRIPTS),
     )
     with whole(output) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -65,8 +66,21 @@ def write_page(results: Landscape, column: str | None, output: Path) -> str:
     return "\n".join(filter(None, [told, snapshot.gaps()]))
 
 
+def _read_once(script: str) -> str:
+    """Plotly's script with the function that holds it all in parentheses.
+
+    V8 takes that for a function that is called at once. Of others it reads the whole text twice:
+    first for where they end, and when they are called.
+    """
+    head, begins, body = script.rstrip().partition(", () => {")
+    ends = "}));"
+    if not begins or not body.endswith(ends):
+        return script
+    return f"{head}, (() => {{{body.removesuffix(ends)}}})));"
+
+
 def _part(name: str) -> str:
-    return files("lossgrid.view").joinpath(name).read_text(encoding="utf-8")
+    return files("lossgrid.view").joinpath("browser", name).read_text(encoding="utf-8")
 
 
 def _landscape(results: Landscape, snapshot: Snapshot) -> dict[str, Any]:

@@ -60,11 +60,11 @@ def render_turntable(results: Landscape, output: Path, look: Look, shot: Shot, t
     Raises:
         UserError: as `render`, and if the background is transparent.
     """
-    check_movie(output, shot.size)
+    rate = Fraction(turn.frames) / Fraction(turn.seconds).limit_denominator(_SHARES_OF_A_SECOND)
+    check_movie(output, shot.size, rate)
     if shot.background is None:
         raise UserError(f"{output}: a movie can't be transparent; choose a --background")
     sitting = _Sitting.of(results, look, shot)
-    rate = Fraction(turn.frames) / Fraction(turn.seconds).limit_denominator(_SHARES_OF_A_SECOND)
     taken = sitting.pictures(sitting.scene.turning(*direction(shot.camera), turn.frames))
     write_movie(taken, output, shot.size, rate)
     return sitting.told(output, f"turntable, {turn.frames} frames in {turn.seconds:g} s,")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,8 @@ except ImportError as missing:
     ) from missing
 
 READY = b"ready"
+DRAWS_NOTHING = 70
+"""Exit status where there is OpenGL, which draws nothing."""
 
 # With the very path of this process: -m would look in the working directory first, where a user's
 # own file may be called as one of our libraries.
@@ -36,6 +40,8 @@ _NO_OPENGL = (
     "apt-get install libegl1 libgl1-mesa-dri (or libosmesa6) on Debian and Ubuntu, "
     "dnf install mesa-libEGL mesa-dri-drivers on Fedora"
 )
+
+_OF_OPENGL = re.compile("OpenGL|EGL|OSMesa|X server")
 
 _WINDOW = "VTK_DEFAULT_OPENGL_WINDOW"
 # With this kind VTK takes EGL and else OSMesa, without a display; with none what it prefers, which
@@ -51,13 +57,16 @@ def pictures(scene: Scene) -> Iterator[Image.Image]:
     """
     with tempfile.TemporaryFile() as request:
         pickle.dump(scene, request)
+        ends: list[str | None] = []
         for kind in ({},) if _WINDOW in os.environ else _KINDS:
             request.seek(0)
             with tempfile.TemporaryFile() as said, _Artist(request, said, kind) as artist:
                 if artist.answer(len(READY), _READY_SECONDS) == READY:
                     yield from artist.pictures(scene)
                     return
-    raise UserError(_NO_OPENGL)
+                ends.append(None if artist.found_no_opengl() else artist.end())
+    told = next(filter(None, ends), None)
+    raise UserError(f"drawing can't begin: {told}" if told else _NO_OPENGL)
 
 
 class _Artist:
@@ -65,6 +74,7 @@ class _Artist:
 
     def __init__(self, request: IO[bytes], said: IO[bytes], variables: dict[str, str]) -> None:
         self._said = said
+        self._is_late = False
         self._process = subprocess.Popen(
             [sys.executable, "-c", _DRAW, *sys.path],
             stdin=request,
@@ -88,10 +98,13 @@ class _Artist:
     def answer(self, count: int, seconds: float) -> bytes:
         """So many bytes of what it writes; fewer if it dies, or takes longer and is killed."""
         assert self._process.stdout is not None
-        timer = Timer(seconds, self._process.kill)
+        timer = Timer(seconds, self._give_up)
         timer.start()
         try:
-            return self._process.stdout.read(count)
+            answer = self._process.stdout.read(count)
+            if len(answer) < count:
+                self._process.wait()
+            return answer
         finally:
             timer.cancel()
 
@@ -101,10 +114,31 @@ class _Artist:
         for _ in scene.cameras:
             pixels = self.answer(4 * width * height, _PICTURE_SECONDS)
             if len(pixels) < 4 * width * height:
-                raise UserError(f"drawing {width} x {height} pixels broke off: {self._last_word()}")
+                raise UserError(f"drawing {width} x {height} pixels broke off: {self.end()}")
             yield Image.frombytes("RGBa", scene.size, pixels).convert("RGBA")
 
-    def _last_word(self) -> str:
+    def found_no_opengl(self) -> bool:
+        """Whether OpenGL drew nothing, or VTK complained of it and crashed, as it does without."""
+        status = self._process.wait()
+        crashed = status in (-signal.SIGSEGV, -signal.SIGABRT)
+        return status == DRAWS_NOTHING or (crashed and bool(_OF_OPENGL.search(self._words())))
+
+    def end(self) -> str:
+        """How it ended, in a few words."""
+        status = self._process.wait()
+        if self._is_late:
+            return "it took too long"
+        if status == -signal.SIGKILL:
+            return "the process was killed (SIGKILL), as happens where memory is short"
+        if status < 0:
+            return f"the process was ended by {signal.Signals(-status).name}"
+        lines = self._words().splitlines()
+        return lines[-1] if lines else f"the process ended with status {status}"
+
+    def _words(self) -> str:
         self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"the process died ({self._process.wait()})"
+        return self._said.read().decode(errors="replace").strip()
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._process.kill()

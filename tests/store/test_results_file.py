@@ -130,6 +130,32 @@ def test_axes_of_one_point(tmp_path: Path) -> None:
         assert file["VTKHDF"].attrs["WholeExtent"].tolist() == [0, 0, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("alpha", "beta", "stored"), [(7, 1, (7,)), (1, 5, (5, 1))])
+def test_a_plane_of_one_row_or_column_is_a_plane_to_readers(
+    alpha: int, beta: int, stored: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "thin.vtkhdf"
+    create(path, contents(ALPHA[:alpha], BETA[:beta]))
+    with PointWriter(path, COLUMNS) as writer:
+        CoordinatorSink(writer, {}).write([result([0, 2, 3]), result([4], FAILED)])
+    found = read_results(path)
+    assert found.errors() == {4: "boom 4"}
+    with h5py.File(path) as file:
+        assert file["lossgrid/status"].shape == stored
+    assert found.shape == found.status.shape == found.values["train_loss"].shape == (beta, alpha)
+    values = found.values["train_loss"].ravel()
+    assert values[[0, 2, 3]].tolist() == [100, 102, 103]
+    assert np.isnan(np.delete(values, [0, 2, 3])).all()
+    assert found.at(np.array([2, 3]), ["test_accuracy"]).tolist() == [[-2], [-3]]
+    assert found.not_finite() == dict.fromkeys(COLUMNS, values.size - 3)
+    assert found.count(FAILED) == 1
+    assert len(found.unfinished()) == values.size - 3
+    with h5py.File(path, "r+") as file:
+        file["VTKHDF/PointData/train_loss"][(2, *([0] * (len(stored) - 1)))] = np.nan
+    reset_lost(found)
+    assert found.count(DONE) == 2
+
+
 def test_a_long_job_text_is_kept_whole(tmp_path: Path) -> None:
     long = "x" * 200_000
     made = contents()

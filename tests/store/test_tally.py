@@ -15,7 +15,7 @@ from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
 from lossgrid.store.tally import Tally
 
-PLANE, LINE = (13, 21), (29,)
+PLANE, LINE, ROW, COLUMN = (13, 21), (29,), (1, 17), (17, 1)
 
 
 def made(path: Path, shape: tuple[int, ...]) -> Path:
@@ -45,7 +45,7 @@ def store(path: Path, points: dict[int, int], rank: int = 0) -> None:
 
 def check(tally: Tally, status: dict[int, int], computed: list[tuple[int, int]]) -> None:
     """Against what was stored: the last status of each point; (rank, point) of each try."""
-    shape = tally.results.shape
+    shape = tally.status.shape
     truth = np.zeros(int(np.prod(shape)), np.uint8)
     truth[list(status)] = list(status.values())
     assert np.array_equal(tally.status, truth.reshape(shape))
@@ -67,7 +67,11 @@ STATUSES = st.sampled_from([DONE, FAILED, INTERPOLATED])
 
 
 @settings(deadline=None, max_examples=25)
-@given(shape=st.sampled_from([PLANE, LINE]), data=st.data(), most=st.sampled_from([4, 512]))
+@given(
+    shape=st.sampled_from([PLANE, LINE, ROW, COLUMN]),
+    data=st.data(),
+    most=st.sampled_from([4, 512]),
+)
 def test_what_is_added_bit_by_bit_is_what_is_there(
     shape: tuple[int, ...], data: st.DataObject, most: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

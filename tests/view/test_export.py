@@ -25,7 +25,7 @@ from lossgrid.errors import UserError
 from lossgrid.store.trajectory import Trajectory
 from lossgrid.view.export import export, export_trajectory
 from lossgrid.view.relief import Look
-from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
+from tests.view.landscapes import ALPHA, BETA, BOWL, Made, line, plane
 
 READERS = {
     ".vti": vtkXMLImageDataReader,
@@ -315,6 +315,7 @@ def test_what_has_no_width_has_no_contour_lines(shape: tuple[int, ...], tmp_path
 
 def test_wrong_wishes_are_told(tmp_path: Path) -> None:
     negative = plane(values={"test_loss": -BOWL})
+    curve = line(name="other")
     for landscapes, name, look, told in [
         ([plane()], "a.stl", Look(), r"must end in one of \.vts, \.vtp, \.vti, \.csv, \.pvd, not"),
         ([plane()], "a", Look(), "must end in one of"),
@@ -325,6 +326,8 @@ def test_wrong_wishes_are_told(tmp_path: Path) -> None:
         ([plane()], "a.vts", Look(clamp=-1.0), "all values are above"),
         ([plane()], "a.vts", Look(clamp=float("nan")), "--clamp nan"),
         ([plane()], "a.vts", Look(stretch=float("inf")), "--scale inf"),
+        ([plane(), curve], "a.pvd", Look(), "other and made: a line and a plane are no series"),
+        ([curve, plane()], "a.pvd", Look(), "made and other: a line and a plane are no series"),
         ([negative], "a.vts", Look(logarithmic=True), "no value is positive"),
     ]:
         with pytest.raises(UserError, match=told):

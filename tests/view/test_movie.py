@@ -13,6 +13,7 @@ from lossgrid.errors import UserError
 from lossgrid.view.movie import check_movie, write_movie
 
 SIZE = (64, 48)
+RATE = Fraction(50)
 
 
 def pictures(count: int) -> list[Image.Image]:
@@ -46,12 +47,12 @@ def read_back(path: Path) -> tuple[list[np.ndarray], float]:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
-@pytest.mark.parametrize(("count", "seconds"), [(7, 0.5), (2, 1.0), (6, 2.0)])
+@pytest.mark.parametrize(("count", "seconds"), [(7, 0.5), (2, 1.0), (6, 2.0), (7, 0.14)])
 def test_a_movie_has_all_frames_in_order_and_lasts_as_long(
     suffix: str, count: int, seconds: float, tmp_path: Path
 ) -> None:
     output = tmp_path / "new" / f"a{suffix}"
-    write_movie(iter(pictures(count)), output, SIZE, Fraction(count) / Fraction(seconds))
+    write_movie(iter(pictures(count)), output, SIZE, count / Fraction(str(seconds)))
     frames, lasts = read_back(output)
     assert len(frames) == count
     assert lasts == pytest.approx(seconds, abs=1e-3)
@@ -66,14 +67,17 @@ def test_a_movie_has_all_frames_in_order_and_lasts_as_long(
 
 def test_what_cannot_be_a_movie_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"must end in one of \.mp4, \.gif, not in '\.avi'"):
-        check_movie(Path("a.avi"), SIZE)
+        check_movie(Path("a.avi"), SIZE, RATE)
     with pytest.raises(UserError, match="even number of pixels"):
-        check_movie(Path("a.mp4"), (64, 47))
-    check_movie(Path("a.gif"), (63, 47))
+        check_movie(Path("a.mp4"), (64, 47), RATE)
+    check_movie(Path("a.gif"), (63, 47), RATE)
+    with pytest.raises(UserError, match=r"at most 50 pictures a second, not 50\.5"):
+        check_movie(Path("a.gif"), SIZE, Fraction(101, 2))
+    check_movie(Path("a.mp4"), SIZE, Fraction(101, 2))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"pip install 'lossgrid\[movie\]'"):
-        check_movie(Path("a.mp4"), SIZE)
-    check_movie(Path("a.gif"), SIZE)
+        check_movie(Path("a.mp4"), SIZE, RATE)
+    check_movie(Path("a.gif"), SIZE, RATE)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
 
 from lossgrid.errors import UserError
 from lossgrid.lattice import coarse_to_fine
 from lossgrid.store.trajectory import Trajectory
 from lossgrid.view import Landscape
-from lossgrid.view.page import _array, write_page
+from lossgrid.view.page import _array, _read_once, write_page
 from tests.view.browser import ARGUMENTS, CHROMIUM
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
 
@@ -467,6 +468,25 @@ def test_arrays_are_as_short_as_they_can_be(values: Any, kind: str, dtype: str) 
     assert stored["kind"] == kind
     back = np.frombuffer(b64decode(stored["data"]), dtype).reshape(stored["shape"])
     np.testing.assert_allclose(back, values, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("/**/(\nfunction(a, f) {f()} (this, () => {\nb(1, () => {});\n}));\n", None),
+        ("(function(a, f) {f()} (this, function() {\nb();\n}));\n", "as it was"),
+        ("b(1, () => {});\n", "as it was"),
+    ],
+)
+def test_a_function_that_holds_a_whole_script_is_put_in_parentheses(
+    script: str, expected: str | None
+) -> None:
+    inside = "/**/(\nfunction(a, f) {f()} (this, (() => {\nb(1, () => {});\n})));"
+    assert _read_once(script) == (script if expected else inside)
+
+
+def test_so_is_plotlys() -> None:
+    assert _read_once(get_plotlyjs()) != get_plotlyjs()
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.segment import Segment, Segments
 
 from lossgrid.engine.messages import DONE, FAILED
 from lossgrid.lattice import coarse_to_fine, lattice, strides
+from lossgrid.store.layout import stored_shape
 from lossgrid.store.tally import Tally
 from lossgrid.view.characters import Characters
 from lossgrid.view.preview import BEST, BLANK, MISSED, ODD, SHADES, Preview
@@ -25,6 +26,10 @@ class Grid:
     def shape(self) -> tuple[int, ...]:
         return (self.alpha.size,) if self.beta is None else (self.beta.size, self.alpha.size)
 
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        return stored_shape(self.shape)
+
 
 def known(values: NDArray[np.float64], share: float = 1.0, **axes: NDArray[np.float64]) -> Tally:
     """A tally in which a share of a surface (or line) is known, coarse to fine."""
@@ -35,7 +40,7 @@ def known(values: NDArray[np.float64], share: float = 1.0, **axes: NDArray[np.fl
     plane = shape if len(shape) == 2 else (1, *shape)
     points = np.concatenate(list(coarse_to_fine(*plane)))[: round(share * values.size)]
     tally.status.flat[points] = DONE
-    seen = np.where(tally.status == DONE, values, np.nan)
+    seen = np.where(tally.status == DONE, values.reshape(tally.status.shape), np.nan)
     tally.values[...] = seen[np.ix_(*tally.kept)]
     return tally
 

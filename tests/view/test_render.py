@@ -328,6 +328,12 @@ def test_what_is_of_films_is_told(toy: Path, option: tuple[str, int]) -> None:
     assert not toy.with_name("toy-3d.png").exists()
 
 
+def test_a_background_is_there_or_not(toy: Path) -> None:
+    done = command(toy, "--transparent", "--background", "white")
+    assert done.returncode == 2
+    assert "--transparent means no --background" in done.stderr
+
+
 @pytest.fixture
 def no_libraries(tmp_path: Path) -> dict[str, str]:
     """Variables that hide OpenGL: libraries that can't be loaded come first."""
@@ -370,7 +376,26 @@ def test_without_vtk_it_says_how_to_get_it(toy: Path) -> None:
 def test_drawing_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "import time; time.sleep(600)")
     monkeypatch.setattr(studio, "_READY_SECONDS", 0.3)
-    with pytest.raises(UserError, match="apt-get install"):
+    with pytest.raises(UserError, match="drawing can't begin: it took too long"):
+        render(plane(), tmp_path / "a.png", Look(), CLEAR)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", r"was killed \(SIGKILL\), as happens where memory"),
+        ("import os; os.kill(os.getpid(), 15)", "was ended by SIGTERM"),
+        ("raise ImportError('no libfoo')", "ImportError: no libfoo"),
+        ("raise SystemExit(3)", "ended with status 3"),
+        ("import os; os.kill(os.getpid(), 11)", "was ended by SIGSEGV"),
+        (f"raise SystemExit({studio.DRAWS_NOTHING})", "no OpenGL is found"),
+    ],
+)
+def test_an_early_end_of_drawing_is_told_as_it_was(
+    code: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, code)
+    with pytest.raises(UserError, match=told):
         render(plane(), tmp_path / "a.png", Look(), CLEAR)
 
 

@@ -89,7 +89,7 @@ def values(count: int) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(
     "shape",
-    [(6,), (1,), (5, 5), (4, 7), (7, 3), (6, 1), (1, 1), (2, 300)],
+    [(6,), (1,), (5, 5), (4, 7), (7, 3), (6, 1), (1, 6), (1, 1), (2, 300)],
     ids=lambda shape: "x".join(map(str, shape)),
 )
 def test_every_value_is_where_it_belongs(

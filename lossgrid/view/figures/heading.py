@@ -14,6 +14,7 @@ from lossgrid.view.snapshot import Snapshot
 
 _NOTE_SIZE = 0.8
 _LINE = 1.25
+_GROWTH = 1.1  # of a text in another resolution, at most
 _ABOVE_TICKS = 0.75  # of the title's own distance: a tick's label may reach as high
 
 
@@ -37,9 +38,17 @@ def write_heading(axes: Axes, heading: str, notes: Iterable[str]) -> None:
     )
 
 
-def fit_headings(figure: Figure) -> None:
-    """Make headings and notes that are wider than their panel as small as it takes."""
+def fit_texts(figure: Figure) -> None:
+    """Keep headings, notes and the labels of vertical axes within the sheet."""
     figure.draw_without_rendering()
+    _fit_headings(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is moved now moves nothing else
+    _move_labels(figure)
+
+
+def _fit_headings(figure: Figure) -> None:
+    """Make headings and notes that are wider than their panel as small as it takes."""
     width = figure.bbox.width
     for axes in figure.axes:
         place = axes.get_subplotspec()
@@ -50,6 +59,16 @@ def fit_headings(figure: Figure) -> None:
             taken = text.get_window_extent().width
             if taken > room:
                 text.set_fontsize(text.get_fontsize() * room / taken)
+
+
+def _move_labels(figure: Figure) -> None:
+    """Move labels of vertical axes that reach out of the sheet, beside axes that are low."""
+    sheet = figure.bbox
+    for axes in figure.axes:
+        label = axes.yaxis.label
+        box = label.get_window_extent().expanded(1.0, _GROWTH)
+        within = min(0.0, sheet.y1 - box.y1) or max(0.0, sheet.y0 - box.y0)
+        label.set_y(label.get_position()[1] + within / axes.bbox.height)
 
 
 def best_note(snapshot: Snapshot) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lossgrid.errors import UserError
-from lossgrid.view.figures.heading import fit_headings
+from lossgrid.view.figures.heading import fit_texts
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.style import styled
 from lossgrid.view.saving import whole
@@ -56,7 +56,7 @@ def sheet(
         figure = Figure(figsize=options.size or _size(panels, ratio), layout=layout)
         try:
             yield figure
-            fit_headings(figure)
+            fit_texts(figure)
             with whole(output) as partial:
                 figure.savefig(partial, format=suffix[1:], metadata=_UNDATED[suffix])
         except UserWarning:

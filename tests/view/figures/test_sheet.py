@@ -11,7 +11,7 @@ from lossgrid.errors import UserError
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plot import plot
 from tests.view.figures.looking import SVG, plotted
-from tests.view.landscapes import BOWL, plane
+from tests.view.landscapes import BETA, BOWL, plane, trajectory
 
 MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
@@ -37,6 +37,20 @@ def test_the_size_is_that_of_a_column_or_what_is_wanted(tmp_path: Path) -> None:
     assert imread(tmp_path / "a.png").shape[:2] == (686, 990)
     plot(plane(), tmp_path / "a.png", Options(size=(4, 3.5)))
     assert imread(tmp_path / "a.png").shape[:2] == (1050, 1200)
+
+
+@pytest.mark.parametrize("height", [0.8, 1.05, 1.5])
+@pytest.mark.parametrize("title", [True, False])
+def test_labels_beside_low_axes_stay_on_the_sheet(
+    height: float, title: bool, tmp_path: Path
+) -> None:
+    """The legend of many runs lifts the axes to the upper edge."""
+    run = trajectory(alpha=np.linspace(-0.9, 1.9, 10), beta=np.linspace(0.1, 0.9, 10) * height)
+    runs = {f"a run of many that has number {number}": run for number in range(3)}
+    low = plane(beta=np.linspace(0, height, BETA.size), trajectories=runs)
+    plot(low, tmp_path / "a.png", Options(title=title))
+    picture = imread(tmp_path / "a.png")
+    assert (picture[[0, 1, -2, -1]] == 1).all()
 
 
 @pytest.mark.parametrize("kind", ["filled", "lines", "heat"])
