@@ -13,6 +13,7 @@ import click
 
 from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
+from lossgrid.exits import BAD_INPUT, BROKE_DOWN
 from lossgrid.streams import unfailing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,7 +55,7 @@ class Sentences(click.Group):
             if ctx.params["debug"]:
                 raise
             click.echo(f"lossgrid: {error}", err=True)
-            ctx.exit(1 if isinstance(error, RunFailedError) else 2)
+            ctx.exit(BROKE_DOWN if isinstance(error, RunFailedError) else BAD_INPUT)
 
 
 @click.group(
@@ -388,8 +389,8 @@ def main() -> Any:
         status = commands.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        status = 2
+        status = BAD_INPUT
     except click.Abort:
         click.echo("lossgrid: interrupted", err=True)
-        status = 2
+        status = BAD_INPUT
     sys.exit(status)
