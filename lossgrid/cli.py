@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -370,6 +371,57 @@ def render(file: Path, output: Path | None, turntable: Path | None, **options: A
     if output or not turntable:
         beside = file.with_name(f"{file.stem}-3d.png")
         click.echo(render(results, output or beside, look, shot))
+    return 0
+
+
+@commands.command()
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=PATH)
+@SET
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--gpus-per-node", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--ranks-per-node",
+    type=click.IntRange(1),
+    help="Processes that compute; by default one a GPU, or one without GPUs.",
+)
+@click.option("--cpus-per-rank", type=click.IntRange(1), help="By default as SLURM does: mostly 1.")
+@click.option("--time", help="Such as 2:00:00 or 1-12:00:00; a job that needs more goes on.")
+@click.option("--partition", help="By default SLURM's own.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="--NAME=VALUE",
+    help="Another option of sbatch, such as --option=--account=physics; may be repeated.",
+)
+@click.option("--setup", multiple=True, metavar="COMMAND", help="Such as 'module load cuda'.")
+@click.option("--launcher", help="What starts the ranks, such as 'srun --mpi=pmix'.")
+@click.option("--dry-run", is_flag=True, help="Only show the batch script.")
+def submit(
+    jobs: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    ranks_per_node: int | None,
+    setup: tuple[str, ...],
+    launcher: str | None,
+    dry_run: bool,
+    **resources: Any,
+) -> int:
+    """Have SLURM run JOB; several JOBs become a job array, each with resources of its own.
+
+    Shows the batch script, submits it, says how to follow it. When its time is over, the job stores
+    what it has, queues itself again and goes on until it is complete.
+    """
+    from lossgrid.cluster.script import Resources
+    from lossgrid.cluster.submit import script, submit
+
+    ranks = ranks_per_node or max(1, resources["gpus_per_node"])
+    asked = Resources(ranks_per_node=ranks, **resources)
+    command = shlex.join(["lossgrid", *sys.argv[1:]])
+    launch = None if launcher is None else shlex.split(launcher)
+    text, read = script(jobs, overrides, asked, launch, setup, command)
+    click.echo(text, nl=False)
+    if not dry_run:
+        click.echo("\n".join(submit(text, read)))
     return 0
 
 
