@@ -79,17 +79,21 @@ def render(work: Work, resources: Resources) -> str:
     """The text of a batch script.
 
     Raises:
-        UserError: the time is not one.
+        UserError: the time is not one, an option none of sbatch, or something not one line.
     """
     several = len(work.jobs) > 1
     quoted = [shlex.quote(job) for job in work.jobs]
     choice = "job=${jobs[SLURM_ARRAY_TASK_ID]}"
     settings = [word for override in work.overrides for word in ("--set", override)]
+    asked = [f"#SBATCH {line}" for line in _directives(work, resources)]
+    for line in [*asked, *work.setup]:
+        if not line.isprintable():
+            raise UserError(f"{line!r}: can't be one line of a batch script")
     template = _Script(Path(__file__).with_name("job.sbatch").read_text())
     return template.substitute(
         title=f"{work.name}: {_told(resources, len(work.jobs))}",
-        command=work.command,
-        directives="\n".join(f"#SBATCH {line}" for line in _directives(work, resources)),
+        command=" ".join(work.command.split()),
+        directives="\n".join(asked),
         setup="\n".join(work.setup) or "# module load ...",
         job=f"jobs=({' '.join(quoted)})\n{choice}" if several else f"job={quoted[0]}",
         launch=shlex.join(work.launch),
@@ -98,6 +102,9 @@ def render(work: Work, resources: Resources) -> str:
 
 
 def _directives(work: Work, resources: Resources) -> list[str]:
+    for option in resources.options:
+        if not option.startswith("--"):
+            raise UserError(f"--option {option}: is none of sbatch's, such as --account=physics")
     given = {
         "job-name": work.name,
         "partition": resources.partition,
