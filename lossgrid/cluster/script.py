@@ -18,6 +18,15 @@ looks at its clock about once a minute."""
 _DURATION = re.compile(r"((?P<d>\d+)-)?(?P<a>\d+)(:(?P<b>\d+))?(:(?P<c>\d+))?")
 
 
+_FRESH = """\
+# MPIs name the memory that ranks share after the step of the job. A turn that was killed may have left
+# some, for which the next would wait for ever: so its run is a step with a number of its own.
+for ((turn = 0; turn < ${SLURM_RESTART_COUNT:-0}; turn++)); do
+    srun --mpi=none --nodes=1 --ntasks=1 --ntasks-per-node=1 true
+done
+"""
+
+
 class _Script(Template):
     """A template in which $ is the shell's own."""
 
@@ -96,6 +105,7 @@ def render(work: Work, resources: Resources) -> str:
         directives="\n".join(asked),
         setup="\n".join(work.setup) or "# module load ...",
         job=f"jobs=({' '.join(quoted)})\n{choice}" if several else f"job={quoted[0]}",
+        fresh=_FRESH if work.launch[0] == "srun" else "",
         launch=shlex.join(work.launch),
         arguments=" ".join(['"$job"', *map(shlex.quote, settings)]),
     )
