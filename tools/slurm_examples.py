@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lossgrid.cluster.launcher import launcher
 from lossgrid.cluster.script import Resources, Work, render
 
 FOLDER = Path(__file__).resolve().parent.parent / "slurm"
-SRUN = ("srun", "--mpi=pmi2", "--wait=30")
 PYTHON = (".venv/bin/python", "-m", "lossgrid")
 
 
@@ -59,11 +59,12 @@ def _gpus(nodes: int, partition: str, options: tuple[str, ...] = ()) -> Resource
 def _rendered(names: tuple[str, ...], options: str, resources: Resources) -> str:
     jobs = [f"jobs/{name}.yaml" for name in names]
     several = len(jobs) > 1
+    srun = launcher("MPICH", {"pmi2"}, resources.ranks, resources.cpus_per_rank)
     work = Work(
         name="lossgrid" if several else names[0],
         jobs=jobs,
         overrides=(),
-        launch=[*SRUN, *PYTHON],
+        launch=[*srun, *PYTHON],
         setup=(),
         log="out/lossgrid.slurm-%A_%a.out" if several else f"out/{names[0]}.slurm-%j.out",
         command=f"lossgrid submit {' '.join(jobs)} {options}",

@@ -31,13 +31,16 @@ def srun_plugins() -> set[str]:
     )
 
 
-def launcher(family: str | None, plugins: set[str], ranks: int) -> list[str]:
+def launcher(
+    family: str | None, plugins: set[str], ranks: int, cpus_per_rank: int | None = None
+) -> list[str]:
     """The words before `python`: none for one rank, else srun if it can, else mpirun.
 
     Args:
         family: whose MPI mpi4py uses; None if it does not load.
         plugins: see `srun_plugins`.
         ranks: to be started.
+        cpus_per_rank: of which srun must be told itself, though the job has them.
 
     Raises:
         UserError: several ranks can't be started.
@@ -56,7 +59,8 @@ def launcher(family: str | None, plugins: set[str], ranks: int) -> list[str]:
             "--launcher, such as --launcher 'srun --mpi=pmix'"
         )
     if plugin in plugins or not plugins:
-        return ["srun", f"--mpi={plugin}", f"--wait={ALONE_SECONDS}"]
+        cpus = [f"--cpus-per-task={cpus_per_rank}"] if cpus_per_rank else []
+        return ["srun", f"--mpi={plugin}", f"--wait={ALONE_SECONDS}", *cpus]
     return [mpirun()]
 
 

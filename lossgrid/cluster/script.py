@@ -19,8 +19,8 @@ _DURATION = re.compile(r"((?P<d>\d+)-)?(?P<a>\d+)(:(?P<b>\d+))?(:(?P<c>\d+))?")
 
 
 _FRESH = """\
-# MPIs name the memory that ranks share after the step of the job. A turn that was killed may have left
-# some, for which the next would wait for ever: so its run is a step with a number of its own.
+# MPIs name the memory that ranks share after the step of the job. A turn that was killed may have
+# left some, for which the next would wait for ever: so its run is a step with another number.
 for ((turn = 0; turn < ${SLURM_RESTART_COUNT:-0}; turn++)); do
     srun --mpi=none --nodes=1 --ntasks=1 --ntasks-per-node=1 true
 done
@@ -165,6 +165,7 @@ def seconds(time: str) -> int:
 def _told(resources: Resources, jobs: int) -> str:
     """What is asked for, in words."""
     nodes = "one node" if resources.nodes == 1 else f"{resources.nodes} nodes"
-    gpus = f", {resources.gpus_per_node} GPUs each" if resources.gpus_per_node else ""
+    gpus = f" with {resources.gpus_per_node} GPUs" if resources.gpus_per_node else ""
+    gpus += " each" if gpus and resources.nodes > 1 else ""
     ranks = f", {resources.ranks} rank{'s' if resources.ranks > 1 else ''}"
     return nodes + gpus + ranks + (f", for each of {jobs} job files" if jobs > 1 else "")

@@ -44,9 +44,9 @@ def script(
         if output in outputs[:number]:
             raise UserError(f"{jobs[number].path}: another of these jobs writes {output}, too")
     if launch is None:
-        launch = launcher(
-            mpi_family() if resources.ranks > 1 else None, srun_plugins(), resources.ranks
-        )
+        ranks = resources.ranks
+        family = mpi_family() if ranks > 1 else None
+        launch = launcher(family, srun_plugins(), ranks, resources.cpus_per_rank)
     first, several = jobs[0], len(jobs) > 1
     log = "lossgrid.slurm-%A_%a.out" if several else f"{first.output.stem}.slurm-%j.out"
     work = Work(

@@ -109,7 +109,7 @@ for _ in {1..300}; do [ -f told ] && sleep 0.3 && exit $(cat status); sleep 0.1;
 def started(folder: Path, status: int, text: str, **variables: str) -> subprocess.Popen[bytes]:
     """The script at work, and its run; after a signal that one ends with a status."""
     program(folder / "lossgrid", RUN)
-    program(folder / "scontrol", 'echo "$@" >> requeued')
+    program(folder / "scontrol", 'echo "$@" >> requeued; kill $PPID')  # as SLURM does
     (folder / "status").write_text(str(status))
     script = folder / "job.sbatch"
     script.write_text(text)
@@ -144,7 +144,7 @@ def test_it_is_queued_again_when_its_time_is_over(
         for number in signals:
             process.send_signal(number)
             time.sleep(0.02)
-        assert process.wait(60) == status
+        assert process.wait(60) == (-signal.SIGTERM if requeued else status)
     assert (tmp_path / "requeued").exists() == requeued
     if requeued:
         assert (tmp_path / "requeued").read_text() == "requeue 7\n"
@@ -197,3 +197,17 @@ def test_one_rank_needs_no_launcher() -> None:
 def test_ranks_that_nobody_can_start(family: str | None) -> None:
     with pytest.raises(UserError, match="mpi4py"):
         launcher(family, {"pmi2"}, 2)
+
+
+def test_each_turn_is_a_step_with_another_number(tmp_path: Path) -> None:
+    program(
+        tmp_path / "srun",
+        'echo "$*" >> steps; case "$*" in *true) ;; *) shift; exec "$@" ;; esac',
+    )
+    text = render(work(launch=["srun", "--mpi=pmi2", "./lossgrid"]), Resources(nodes=2))
+    with started(tmp_path, 0, text, SLURM_RESTART_COUNT="2") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    first, second, last = (tmp_path / "steps").read_text().splitlines()
+    assert first == second == "--mpi=none --nodes=1 --ntasks=1 --ntasks-per-node=1 true"
+    assert last == "--mpi=pmi2 ./lossgrid run job.yaml"
