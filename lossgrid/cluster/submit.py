@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -51,7 +52,7 @@ def script(
     log = "lossgrid.slurm-%A_%a.out" if several else f"{first.output.stem}.slurm-%j.out"
     work = Work(
         name="lossgrid" if several else first.name,
-        jobs=[str(job.path.resolve()) for job in jobs],
+        jobs=[os.path.abspath(path) for path in paths],
         overrides=overrides,
         launch=[*launch, sys.executable, "-m", "lossgrid"],
         setup=setup,

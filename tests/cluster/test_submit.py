@@ -13,8 +13,8 @@ import pytest
 
 from lossgrid.cli import main
 from lossgrid.cluster import submit
-from lossgrid.cluster.queue import Queued, own_job
-from tests.cluster.test_script import directives
+from lossgrid.cluster.queue import Queued, look_up, own_job
+from tests.cluster.test_script import directives, program
 from tests.toy import toy_job
 from tools.slurm_examples import FOLDER, examples
 
@@ -114,6 +114,32 @@ def test_two_jobs_that_write_one_file(tmp_path: Path, refused: Callable[..., str
 )
 def test_the_queue_in_words(facts: dict[str, Any], expected: str) -> None:
     assert Queued("12", **facts).text() == f"SLURM job 12: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("squeue", "sacct", "expected"),
+    [
+        ("echo 'RUNNING|None|2030-01-02T03:04:05|1:59|n1'", "", "RUNNING"),
+        ("echo 'Invalid job id specified' >&2; exit 1", "echo 'COMPLETED|None|x'", "COMPLETED"),
+        ("", "echo 'CANCELLED by 1000|None|x'", "CANCELLED"),
+        ("", "echo 'accounting storage is disabled' >&2; exit 1", "UNKNOWN"),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", "echo 'FAILED|None|x'", None),
+        (None, "", None),
+    ],
+)
+def test_whom_is_asked(
+    squeue: str | None,
+    sacct: str,
+    expected: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in (("squeue", squeue), ("sacct", sacct)):
+        if text is not None:
+            program(tmp_path / name, text)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = look_up("12")
+    assert (found and found.state) == expected
 
 
 def test_the_number_of_ones_own_job(monkeypatch: pytest.MonkeyPatch) -> None:
