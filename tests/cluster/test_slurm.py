@@ -84,13 +84,13 @@ def test_a_job_that_is_preempted_and_runs_out_of_time_gets_done(tmp_path: Path) 
     job = toy_job(tmp_path, **SETTINGS)
     (tmp_path / "lingering").touch()  # it can't be done too soon
     told_early = "--option=--signal=B:USR1@20"
-    number = submitted(job, "--nodes", 4, "--time", "1:00:00", told_early)
+    number = submitted(job, "--nodes", 2, "--time", "1:00:00", told_early)
     until(lambda: points(tmp_path) >= 5)
     running = Status.of(results(tmp_path).path)
     assert running.queue is not None
     assert (running.queue.job, running.queue.state) == (number, "RUNNING")
     assert running.work is not None
-    assert running.work.ranks == 4
+    assert running.work.ranks == 2
 
     scontrol("requeue", number)  # as a preemption does
     until(lambda: state(number) == "PENDING")
