@@ -170,7 +170,7 @@ def scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], check=True, timeout=60)
 
 
-def until(true: Callable[[], object], seconds: float = 120) -> None:
+def until(true: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossgrid.cluster.launcher import launcher
@@ -82,6 +82,7 @@ def test_what_is_no_time(time: str) -> None:
         seconds(time)
 
 
+@settings(deadline=None)
 @given(days=st.integers(0, 9), clock=st.tuples(*[st.integers(0, 59)] * 3))
 def test_short_jobs_are_told_later(days: int, clock: tuple[int, int, int]) -> None:
     hours, minutes, rest = clock

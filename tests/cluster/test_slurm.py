@@ -78,7 +78,7 @@ def restarts(job: str) -> int:
     return int(subprocess.check_output(asked))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_job_that_is_preempted_and_runs_out_of_time_gets_done(tmp_path: Path) -> None:
     """And its file is that of an undisturbed run, to the bit."""
     job = toy_job(tmp_path, **SETTINGS)
@@ -112,7 +112,7 @@ def test_a_job_that_is_preempted_and_runs_out_of_time_gets_done(tmp_path: Path) 
     (tmp_path / "lingering").unlink()
     until(lambda: state(number) == "PENDING")
     scontrol("update", f"JobId={number}", "TimeLimit=60")
-    until(lambda: completed(number, tmp_path), 240)
+    until(lambda: completed(number, tmp_path))
 
     found = results(tmp_path)
     events = list(RunLog(found.path).events())
@@ -126,6 +126,7 @@ def test_a_job_that_is_preempted_and_runs_out_of_time_gets_done(tmp_path: Path) 
     assert stacked(found) == stacked(results(tmp_path / "fresh"))
 
 
+@pytest.mark.timeout(600)
 def test_an_array_of_jobs(tmp_path: Path) -> None:
     """Each has resources, a file and a number of its own."""
     folders = [tmp_path / "one", tmp_path / "its other"]
@@ -135,7 +136,7 @@ def test_an_array_of_jobs(tmp_path: Path) -> None:
         jobs.append(toy_job(folder))
     number = submitted(*jobs, "--set", "grid.alpha.points=5")
     tasks = [f"{number}_{task}" for task in (0, 1)]
-    until(lambda: all(completed(task, folders[0]) for task in tasks), 240)
+    until(lambda: all(completed(task, folders[0]) for task in tasks))
     for task, folder in zip(tasks, folders, strict=True):
         assert results(folder).shape == (5, 5)
         done = lossgrid("status", results(folder).path, "--json")
