@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ class Made:
         self._factor = factor
         self._fixed = fixed
 
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def __call__(
+        self, points: NDArray[np.int64], unwanted: Callable[[], bool]
+    ) -> NDArray[np.float64]:
         if self._fixed is not None:
             time.sleep(self._fixed)
         elif self._factor:

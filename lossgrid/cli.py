@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -13,6 +14,7 @@ import click
 
 from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
+from lossgrid.exits import BAD_INPUT, BROKE_DOWN
 from lossgrid.streams import unfailing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,7 +56,7 @@ class Sentences(click.Group):
             if ctx.params["debug"]:
                 raise
             click.echo(f"lossgrid: {error}", err=True)
-            ctx.exit(1 if isinstance(error, RunFailedError) else 2)
+            ctx.exit(BROKE_DOWN if isinstance(error, RunFailedError) else BAD_INPUT)
 
 
 @click.group(
@@ -373,6 +375,57 @@ def render(file: Path, output: Path | None, turntable: Path | None, **options: A
 
 
 @commands.command()
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=PATH)
+@SET
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--gpus-per-node", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--ranks-per-node",
+    type=click.IntRange(1),
+    help="Processes that compute; by default one a GPU, or one without GPUs.",
+)
+@click.option("--cpus-per-rank", type=click.IntRange(1), help="By default as SLURM does: mostly 1.")
+@click.option("--time", help="Such as 2:00:00 or 1-12:00:00; a job that needs more goes on.")
+@click.option("--partition", help="By default SLURM's own.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="--NAME=VALUE",
+    help="Another option of sbatch, such as --option=--account=physics; may be repeated.",
+)
+@click.option("--setup", multiple=True, metavar="COMMAND", help="Such as 'module load cuda'.")
+@click.option("--launcher", help="What starts the ranks, such as 'srun --mpi=pmix'.")
+@click.option("--dry-run", is_flag=True, help="Only show the batch script.")
+def submit(
+    jobs: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    ranks_per_node: int | None,
+    setup: tuple[str, ...],
+    launcher: str | None,
+    dry_run: bool,
+    **resources: Any,
+) -> int:
+    """Have SLURM run JOB; several JOBs become a job array, each with resources of its own.
+
+    Shows the batch script, submits it, says how to follow it. When its time is over, the job stores
+    what it has, queues itself again and goes on until it is complete.
+    """
+    from lossgrid.cluster.script import Resources
+    from lossgrid.cluster.submit import script, submit
+
+    ranks = ranks_per_node or max(1, resources["gpus_per_node"])
+    asked = Resources(ranks_per_node=ranks, **resources)
+    command = shlex.join(["lossgrid", *sys.argv[1:]])
+    launch = None if launcher is None else shlex.split(launcher)
+    text, read = script(jobs, overrides, asked, launch, setup, command)
+    click.echo(text, nl=False)
+    if not dry_run:
+        click.echo("\n".join(submit(text, read)))
+    return 0
+
+
+@commands.command()
 def doctor() -> int:
     """Show what lossgrid finds on this machine, and how to get what is missing."""
     from lossgrid.doctor import diagnose, report
@@ -388,8 +441,8 @@ def main() -> Any:
         status = commands.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        status = 2
+        status = BAD_INPUT
     except click.Abort:
         click.echo("lossgrid: interrupted", err=True)
-        status = 2
+        status = BAD_INPUT
     sys.exit(status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 
+from lossgrid.cluster.queue import own_job
 from lossgrid.engine.coordinator import Ending
 from lossgrid.engine.messages import DONE
 from lossgrid.engine.pointset import PointSet
@@ -105,7 +106,8 @@ class Computing:
         job, world, total = self._job, self._world, self._results.points
         left = len(self._present) + sum(len(stage.points) for stage in self._stages)
         tries = self._results.tries()
-        self._log.event("start", left=left, tries=tries, ranks=world.size, host=world.host)
+        place = {"ranks": world.size, "host": world.host, "slurm_job": own_job()}
+        self._log.event("start", left=left, tries=tries, **place)
         view = ProgressView(total, total - left, self._console)
         try:
             with view:

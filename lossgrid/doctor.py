@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from lossgrid.cluster.launcher import PLUGINS, srun_plugins
+
 PROBE_SECONDS = 30.0
 
 # What a launcher hands to its ranks; with it a probe would take itself for a rank and wait.
@@ -97,10 +99,16 @@ def diagnose() -> list[Finding]:
         _package("matplotlib", "figures: pip install 'lossgrid[view]'"),
         _package("vtk", "3-D pictures and ParaView's files: pip install 'lossgrid[vtk]'"),
         _program("ParaView", "paraview", "the results file opens in ParaView 5.13 or newer"),
-        _program("SLURM", "sbatch", "cluster jobs are submitted from a machine that has SLURM"),
+        _slurm(mpi),
         _cores(),
         _memory(),
     ]
+
+
+def mpi_family() -> str | None:
+    """Whose MPI mpi4py uses, such as MPICH; None if there is none that loads."""
+    probe = _probe(_MPI_PROBE)
+    return None if "error" in probe else library_of(probe["library"]).family
 
 
 def report(findings: Sequence[Finding]) -> str:
@@ -223,6 +231,26 @@ def _program(name: str, command: str, purpose: str) -> Finding:
     return Finding(name, "ok", path)
 
 
+def _slurm(mpi: dict[str, Any]) -> Finding:
+    """Whether jobs can be submitted from here, and whether srun can start ranks of our MPI."""
+    path = shutil.which("sbatch")
+    if path is None:
+        remedy = "Cluster jobs are submitted from a machine that has SLURM; install nothing for it."
+        return Finding("SLURM", "missing", "no sbatch in PATH", remedy)
+    found = f"{_output([path, '--version']).strip()} at {path}"
+    plugins = srun_plugins()
+    if not plugins:
+        remedy = "Ask your site which PMI it speaks, and tell 'lossgrid submit' with --launcher."
+        return Finding("SLURM", "warning", f"{found}, srun lists no PMI plug-in", remedy)
+    found += f", srun speaks {', '.join(sorted(plugins))}"
+    family = None if "error" in mpi else library_of(mpi["library"]).family
+    wanted = PLUGINS.get(family or "")
+    if wanted is None or wanted in plugins:
+        return Finding("SLURM", "ok", found)
+    remedy = f"{family} wants {wanted}: 'lossgrid submit' uses mpirun inside the job instead."
+    return Finding("SLURM", "warning", found, remedy)
+
+
 def _cores() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Finding("cores", "ok", f"{usable} usable of {os.cpu_count()}")
@@ -261,7 +289,11 @@ def _output(command: Sequence[str]) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHER_VARIABLES)}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "SLURM_CONF" or not name.startswith(_LAUNCHER_VARIABLES)
+    }
     return subprocess.run(
         command,
         env=environment,

@@ -18,6 +18,10 @@ class OutOfMemoryError(UserError):
     """Memory does not suffice for what a plan does at a time; a smaller one may do."""
 
 
+class DroppedError(Exception):
+    """The point in work was dropped unfinished, since the run is to stop; it stays pending."""
+
+
 class RunFailedError(Exception):
     """The run itself broke down; what was stored is safe. Exit status 1."""
 

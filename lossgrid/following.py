@@ -9,9 +9,9 @@ from lossgrid.store.amend import write_true_values
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results
 
-Tried = tuple[list[list[float] | str], bool]
-"""What a rank comes to: values of its checkpoint (or why there are none; nothing if it had none),
-and whether a signal asked it to stop."""
+Tried = tuple[list[list[float] | str | None], bool]
+"""What a rank comes to: values of its checkpoint (or why there are none; None if it was dropped;
+nothing if it had none), and whether a signal asked it to stop."""
 
 
 class Following:
@@ -66,7 +66,7 @@ class Following:
                 path = str(self._paths[place])
                 self._say(f"checkpoint {path} has no values: {outcome}")
                 self._log.event("checkpoint failed", path=path, error=outcome)
-            else:
+            elif outcome is not None:
                 values[place] = dict(zip(self._columns, outcome, strict=True))
         write_true_values(self._results, values)
         return any(asked for _, asked in found)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.errors import OutOfMemoryError
+from lossgrid.engine.signals import StopRequest
+from lossgrid.engine.worker import Evaluator
+from lossgrid.errors import DroppedError, OutOfMemoryError
 from lossgrid.store.results import Results
 
 SHARE = 100
@@ -54,10 +55,10 @@ def impossible(shape: tuple[int, ...], estimated: bool) -> str | None:
 
 
 def again(
-    evaluate: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    evaluate: Evaluator,
     points: NDArray[np.int64],
     columns: int,
-    stopping: Callable[[], bool],
+    stopping: StopRequest,
 ) -> NDArray[np.float64]:
     """Values of points in float32, one after the other until a signal asks to stop.
 
@@ -71,7 +72,9 @@ def again(
         if stopping():
             break
         try:
-            found = evaluate(point)
+            found = evaluate(point, stopping.overdue)
+        except DroppedError:
+            break
         except OutOfMemoryError:
             raise
         except Exception:  # a user's code may fail at any point

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from lossgrid import precision
+from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
-from lossgrid.errors import OutOfMemoryError, UserError, summary
+from lossgrid.errors import DroppedError, OutOfMemoryError, UserError, summary
 from lossgrid.evaluate import (
     AdaptiveEvaluator,
     Checked,
@@ -128,18 +129,23 @@ class Prepared:
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
-    def try_checkpoint(self, path: Path, smallest: bool) -> list[float] | str:
+    def try_checkpoint(
+        self, path: Path, stopping: StopRequest, smallest: bool
+    ) -> list[float] | str | None:
         """Values of all columns with all of a checkpoint's weights, or why there are none.
 
         Args:
             path: of the checkpoint, which need not lie in the plane.
+            stopping: whether a signal has asked to; None is returned if that was heeded.
             smallest: whether no smaller plan can follow.
 
         Raises:
             OutOfMemoryError: one may do.
         """
         try:
-            values: list[float] = self._at_checkpoint(path).tolist()
+            values: list[float] = self._at_checkpoint(path, stopping.overdue).tolist()
+        except DroppedError:
+            return None
         except OutOfMemoryError as error:
             if not smallest:
                 raise
@@ -150,7 +156,7 @@ class Prepared:
             gc.collect()  # the evaluator, whose graphs hold themselves
         return values
 
-    def _at_checkpoint(self, path: Path) -> NDArray[np.float64]:
+    def _at_checkpoint(self, path: Path, unwanted: Callable[[], bool]) -> NDArray[np.float64]:
         loaded, plane = self.loaded, self.plane
         model = loaded.problem.build_model()
         load_checkpoint(model, path)
@@ -158,12 +164,13 @@ class Prepared:
         plane.layout.write(plane.layout.state(model), corners[0])
         problem = replace(loaded.problem, build_model=lambda: copy.deepcopy(model))
         there = replace(loaded, problem=problem, plane=replace(plane, corners=corners))
+        evaluator = there.evaluator(self.plan, self.checked.recorded[self.plan])
         values: NDArray[np.float64]
-        (values,) = there.evaluator(self.plan, self.checked.recorded[self.plan]).at([(0.0, 0.0)])
+        (values,) = evaluator.at([(0.0, 0.0)], unwanted)
         return values
 
     def again(
-        self, points: NDArray[np.int64], stopping: Callable[[], bool], smallest: bool
+        self, points: NDArray[np.int64], stopping: StopRequest, smallest: bool
     ) -> NDArray[np.float64]:
         """Values of points in float32, until a signal asks to stop: shape (at most n, columns).
 

@@ -70,9 +70,14 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
         try:
             print(f"lossgrid: {error}", file=sys.stderr, flush=True)
         finally:  # also when interrupted
-            world.abort(2 if isinstance(error.__cause__, UserError) else 1)
-    except KeyboardInterrupt:  # the second SIGINT: at once, whatever is under way
-        world.abort(UNFINISHED)
+            world.abort(error.status)
+    except KeyboardInterrupt:  # a signal while nothing is in hand, or the second SIGINT: at once
+        try:
+            if world.rank == 0:
+                said = "stopped at once; run the same command again to go on"
+                print(f"lossgrid: {said}", file=sys.stderr, flush=True)
+        finally:
+            world.abort(UNFINISHED)
     except BaseException:
         try:
             traceback.print_exc()
@@ -107,6 +112,8 @@ def _take_part(
             return _follow(world, stopping, lead, job, loaded, checked)
         except OutOfMemoryError as error:
             shortage = str(error)
+        if stopping():  # what could be stored is
+            raise KeyboardInterrupt
         gc.collect()  # evaluators, whose graphs hold themselves
         checked = _choose_smaller(world, lead, loaded, checked.plan, shortage)
 
@@ -126,11 +133,12 @@ def _follow(
     """
     prepared, _ = each(world, lambda: equip(job, loaded, checked), lambda _: None)
     order = led(world, lambda: _of(lead).decide(prepared))
-    unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
-    if prepared.plan.is_low:
-        unfinished = _compare(world, stopping, lead, prepared, order, unfinished)
-    unfinished = unfinished or _evaluate_checkpoints(world, stopping, lead, prepared, order)
-    return led(world, lambda: _of(lead).conclude(unfinished))
+    with stopping.heeded():
+        unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
+        if prepared.plan.is_low:
+            unfinished = _compare(world, stopping, lead, prepared, order, unfinished)
+        unfinished = unfinished or _evaluate_checkpoints(world, stopping, lead, prepared, order)
+        return led(world, lambda: _of(lead).conclude(unfinished))
 
 
 def _choose_smaller(
@@ -210,7 +218,7 @@ def _evaluate(
     mine = paths[world.rank : world.rank + 1]
     _, found = each(
         world,
-        lambda: [prepared.try_checkpoint(path, smallest) for path in mine],
+        lambda: [prepared.try_checkpoint(path, stopping, smallest) for path in mine],
         lambda tried: (tried, stopping()),
     )
     return led(world, lambda: _of(lead).following.store(found))

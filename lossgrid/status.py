@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from lossgrid import precision, trajectories
+from lossgrid.cluster.queue import Queued, look_up
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
+from lossgrid.errors import UserError
 from lossgrid.progress import clock
 from lossgrid.store.lock import is_alive, read_holder
 from lossgrid.store.log import RunLog
@@ -138,6 +140,8 @@ class Status:
         compared: how far values of low precision are from those of float32, in words.
         trajectories: how much of each the plane shows, and how true the surface is, in words.
         work: the run that is at work, if one is.
+        queue: the SLURM job that the file was last submitted to or computed by, if it was, and if
+            SLURM can be asked; only `Status.of` does, since all its users wait for its answers.
     """
 
     file: str
@@ -154,6 +158,7 @@ class Status:
     compared: str | None
     trajectories: list[str]
     work: Work | None
+    queue: Queued | None = None
 
     @classmethod
     def of(cls, path: Path, column: str | None = None) -> Status:
@@ -166,7 +171,14 @@ class Status:
         Raises:
             UserError: the file can't be read, or there is no such column.
         """
-        return cls.told(tally_of(path, column))
+        try:
+            tally = tally_of(path, column)
+        except UserError as error:
+            queue = _queue(path)
+            if queue is None or path.exists():
+                raise
+            raise UserError(f"{path}: not there yet; {queue.text()}") from error
+        return replace(cls.told(tally), queue=_queue(path))
 
     @classmethod
     def told(cls, tally: Tally) -> Status:
@@ -208,6 +220,7 @@ class Status:
         lines = [
             f"{self.file}: {self.progress()}",
             self.pace(),
+            *([self.queue.text()] if self.queue else []),
             *filter(None, [self.best.text() if self.best else None, self.epochs, self.compared]),
             *self.trajectories,
             *(f"  at {error['at']}: {error['message']}" for error in self.errors),
@@ -243,6 +256,12 @@ def tally_of(path: Path, column: str | None) -> Tally:
     results = read_results(path)
     chosen = choose_column(results, column)
     return Tally(results, chosen, is_fraction(chosen))
+
+
+def _queue(path: Path) -> Queued | None:
+    """What SLURM says of the job that last had to do with a file."""
+    jobs = [event["slurm_job"] for event in RunLog(path).events() if "slurm_job" in event]
+    return look_up(jobs[-1]) if jobs and jobs[-1] else None
 
 
 def _lattice(tally: Tally) -> Lattice | None:

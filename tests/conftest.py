@@ -1,11 +1,14 @@
-"""Fixtures shared by the whole suite: the MPI environments that tests run in."""
+"""Fixtures shared by the whole suite: the MPI environments that tests run in, and refusals."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 
 import pytest
 
+from lossgrid.cli import main
 from tests.mpi import FLAVOURS, Flavour
 
 PARALLEL_FLAVOURS = tuple(flavour for flavour in FLAVOURS if flavour.parallel)
@@ -34,3 +37,23 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
 def parallel_flavour(request: pytest.FixtureRequest) -> Flavour:
     """Each environment whose h5py is built with MPI."""
     return _installed(request.param)
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs the command line, which must refuse; returns its sentence."""
+
+    def refuse(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["lossgrid", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr().err.strip().splitlines()
+        assert end.value.code == 2, said
+        assert said[-1].startswith("lossgrid: ")
+        assert not any("Traceback" in line for line in said)
+        return said[-1]
+
+    return refuse

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lossgrid.cli import main
 from lossgrid.errors import UserError
 from lossgrid.run import run
 from lossgrid.store.results import read_results
@@ -29,26 +27,6 @@ from tests.runs import await_points, plane, rank_processes
 from tests.toy import toy_job
 
 FIT = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-
-
-@pytest.fixture
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Runs the command line, which must refuse; returns its sentence."""
-
-    def refuse(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["lossgrid", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr().err.strip().splitlines()
-        assert end.value.code == 2, said
-        assert said[-1].startswith("lossgrid: ")
-        assert not any("Traceback" in line for line in said)
-        return said[-1]
-
-    return refuse
 
 
 def model(**changes: Any) -> dict[str, Any]:
@@ -362,7 +340,6 @@ def assert_one_sentence(said: str, words: str) -> None:
 STARVED = """
 import os, resource, sys
 import lossgrid.run
-from lossgrid.cli import main
 
 step, limit, number = sys.argv.pop(1), getattr(resource, sys.argv.pop(1)), int(sys.argv.pop(1))
 then = getattr(lossgrid.run, step)

@@ -131,3 +131,25 @@ VERSIONS = (MPICH_PARALLEL, MPICH_WHEEL)
 )
 def test_banners_of_mpis_that_are_not_here(banner: str, expected: MPILibrary) -> None:
     assert library_of(banner) == expected
+
+
+@pytest.mark.parametrize(
+    ("plugins", "status", "word"),
+    [
+        ("none pmix pmi2", "ok", "srun speaks pmi2, pmix"),
+        ("none pmix", "warning", "MPICH wants pmi2"),
+        ("none", "warning", "--launcher"),
+    ],
+)
+def test_slurm_and_what_srun_speaks(
+    plugins: str, status: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = "\n\t".join(["MPI plugin types are...", *plugins.split()])
+    for name, said in (("sbatch", "slurm 24.05.1"), ("srun", listing)):
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = doctor._slurm({"library": "MPICH Version: 5.0.2"})
+    assert found.status == status
+    assert "slurm 24.05.1" in found.found
+    assert word in found.found + found.remedy

@@ -176,6 +176,78 @@ def test_a_signal_to_one_worker_stops_all_ranks(tmp_path: Path) -> None:
     assert results(tmp_path).count(PENDING) > 0
 
 
+def lingering_job(folder: Path) -> Path:
+    """After a few points, the next ones take 40 s each, in 40 batches."""
+    (folder / "lingering").touch()
+    settings = {"loss": "toy.py:lingering", "metrics": ["loss"]}
+    return toy_job(folder, **settings, evaluation={"batch_size": 1}, grid=plane(9, 9))
+
+
+@pytest.mark.parametrize("whom", ["all ranks", "one worker"])
+def test_a_signal_drops_a_point_that_takes_long(whom: str, tmp_path: Path) -> None:
+    job = lingering_job(tmp_path)
+    with started(MPICH_WHEEL, 3, ["-m", "lossgrid", "run", job]) as launcher:
+        await_points(tmp_path, 5)
+        time.sleep(1)
+        targets = rank_processes(job)
+        for process in targets if whom == "all ranks" else targets[-1:]:
+            os.kill(process, signal.SIGUSR1)
+        began = time.monotonic()
+        _, said = launcher.communicate(timeout=60)
+    assert time.monotonic() - began < 20  # a point takes longer
+    assert launcher.returncode == UNFINISHED, said
+    assert "points pending" in said
+    assert "still busy" not in said
+    (tmp_path / "lingering").unlink()
+    stopped = results(tmp_path)
+    stored = stopped.status == DONE
+    assert 5 <= stored.sum() < stored.size
+    assert run(job) == COMPLETE
+    with h5py.File(stopped.path) as file:  # nothing that was stored was computed again
+        assert (file["lossgrid/points/attempt"][...][stored] == 1).all()
+
+
+def test_a_signal_waits_for_no_rank_that_can_drop_nothing(
+    parallel_flavour: Flavour, tmp_path: Path
+) -> None:
+    """One batch of theirs takes an hour."""
+    job = toy_job(tmp_path, loss="toy.py:endless", metrics=["loss"])
+    with started(parallel_flavour, 2, ["-m", "lossgrid", "run", job]) as launcher:
+        await_points(tmp_path, 1)
+        time.sleep(2)  # then all ranks are at a point that never ends
+        for process in rank_processes(job):
+            os.kill(process, signal.SIGUSR1)
+        _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode != 0
+    assert "still busy with one batch" in said
+    assert "Traceback" not in said
+    assert results(tmp_path).count(DONE) >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_while_loading_ends_the_run_at_once(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    settings = {"model": {"factory": "changed.py:model"}}
+    (tmp_path / "changed.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "def model():\n"
+        "    Path(__file__).with_name('loading').touch()\n"
+        "    time.sleep(3600)\n"
+    )
+    command = [sys.executable, "-m", "lossgrid", "run", str(toy_job(tmp_path, **settings))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "loading").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == UNFINISHED
+    assert said.splitlines() == ["lossgrid: stopped at once; run the same command again to go on"]
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     """Even in the middle of a point that takes long."""
     job = toy_job(tmp_path, loss="toy.py:endless", metrics=["loss"])

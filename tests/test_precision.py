@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 
 from lossgrid import precision
 from lossgrid.engine.messages import DONE
+from lossgrid.engine.signals import StopRequest
+from lossgrid.errors import DroppedError
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import run
 from lossgrid.status import Status
@@ -139,16 +144,26 @@ def test_estimates_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_points_that_fail_in_float32_alone_are_nan() -> None:
-    def touchy(points: np.ndarray) -> np.ndarray:
+    def touchy(points: np.ndarray, unwanted: Callable[[], bool]) -> np.ndarray:
         if points[0] == 2:
             raise ValueError("mine")
         return np.array([[1.0, 2.0]])
 
-    found = precision.again(touchy, np.array([1, 2, 3]), 2, lambda: False)
+    found = precision.again(touchy, np.array([1, 2, 3]), 2, StopRequest())
     np.testing.assert_array_equal(found, [[1, 2], [np.nan, np.nan], [1, 2]])
 
 
-def test_a_signal_ends_it() -> None:
-    asked = iter([False, True])
-    found = precision.again(lambda points: np.ones((1, 2)), np.arange(9), 2, lambda: next(asked))
-    assert len(found) == 1
+@pytest.mark.parametrize("long", [False, True])
+def test_a_signal_ends_it(long: bool) -> None:
+    """Between two points, and within one that takes too long."""
+    with StopRequest() as stopping, stopping.heeded():
+
+        def signalled(points: np.ndarray, unwanted: Callable[[], bool]) -> np.ndarray:
+            if points[0] == 2:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                if long:
+                    raise DroppedError
+            return np.ones((1, 2))
+
+        found = precision.again(signalled, np.arange(9), 2, stopping)
+    assert len(found) == (2 if long else 3)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lossgrid import trajectories
 from lossgrid.ending import COMPLETE, UNFINISHED
+from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
 from lossgrid.following import Following
 from lossgrid.prepare import Prepared
@@ -211,9 +212,11 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     numbers: list[int] = []
     original = Prepared.try_checkpoint
 
-    def counting(self: Prepared, checkpoint: Path, smallest: bool) -> list[float] | str:
+    def counting(
+        self: Prepared, checkpoint: Path, stopping: StopRequest, smallest: bool
+    ) -> list[float] | str | None:
         numbers.append(int(checkpoint.stem.partition("-")[2]))
-        return original(self, checkpoint, smallest)
+        return original(self, checkpoint, stopping, smallest)
 
     monkeypatch.setattr(Prepared, "try_checkpoint", counting)
     return numbers

@@ -105,6 +105,19 @@ def vast(rank):
     return data()
 
 
+def lingering(outputs, targets):
+    """After some points a second a batch, as long as the file `lingering` lies beside this one."""
+    import time
+    lingering.calls += 1
+    if lingering.calls > 400 and (HERE / "lingering").exists():
+        time.sleep(1)
+    float(outputs[0, 0])  # so one point a pass
+    return outputs.square().mean(dim=1)
+
+
+lingering.calls = 0
+
+
 def slow(outputs, targets):
     import time
     time.sleep(0.02)

@@ -17,6 +17,7 @@ PACKAGES = (
     *("gcc", "g++", "libc6-dev"),
     *("mpich", "libmpich-dev", "libhdf5-mpich-dev"),
     *("openmpi-bin", "libopenmpi-dev", "libhdf5-openmpi-dev"),
+    *("slurmctld", "slurmd", "slurm-client", "munge", "libpmix-dev"),
     "chromium",
     *("paraview", "python3-paraview", "xvfb", "xauth", "libegl1", "libgl1-mesa-dri"),
 )

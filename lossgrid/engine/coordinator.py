@@ -29,6 +29,7 @@ from lossgrid.engine.messages import (
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink
 from lossgrid.errors import RunFailedError, UserError
+from lossgrid.exits import BAD_INPUT, BROKE_DOWN, UNFINISHED
 
 IN_HAND = 2
 """Chunks a worker holds: one in work, one ahead, so that it never waits for an answer."""
@@ -45,14 +46,25 @@ SOON_SECONDS = 0.01
 """What will be there by then is not worth a copy."""
 
 DISMISSAL_SECONDS = 30.0
-"""After a failure, how long workers may take to finish their point and say bye."""
+"""After a failure, how long workers may take to leave their point and say bye."""
+
+LEAVE_SECONDS = 4.5
+"""The same after a signal: whoever sends one ends us soon by other means."""
 
 
 class DesertedError(BaseException):
-    """The job failed and some ranks don't answer: all must be aborted.
+    """The job is to end, but some ranks don't answer: all must be aborted.
 
     Not an Exception, since nothing on the way out may wait for them, as closing a shared file does.
+
+    Args:
+        sentence: for people.
+        status: with which all ranks exit.
     """
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 class Observer(Protocol):
@@ -117,6 +129,7 @@ class Coordinator:
         self._numbers = 0
         self._failures = Failures(self._desks, queue.grid_points, observer.retired)
         self._stopping = False
+        self._asked: float | None = None  # when a signal was heard of
         self._storing = True
         self._fatal: UserError | RunFailedError | None = None
 
@@ -127,14 +140,15 @@ class Coordinator:
             UserError: results could not be stored; all workers have been stopped.
             RunFailedError: a worker could not go on; all others have been stopped, and what they
                 had computed is stored.
-            DesertedError: as one of these, but some workers have not ended.
+            DesertedError: as one of these or after a signal, but some workers have not ended.
         """
         try:
             self._work()
         except Exception as error:
             self._dismiss()
             if not self._all_gone():
-                raise DesertedError(str(error)) from error
+                status = BAD_INPUT if isinstance(error, UserError) else BROKE_DOWN
+                raise DesertedError(str(error), status) from error
             raise
         self._hub.flush()
         return Ending(False) if self._finished() else Ending(True, self._shortage)
@@ -149,7 +163,8 @@ class Coordinator:
             if self._fatal is not None:
                 raise self._fatal
             if self._signalled():
-                self._stop()
+                self._heed()
+            self._leave_late()
             if time.monotonic() - last_tick >= TICK_SECONDS:
                 last_tick = time.monotonic()
                 self._observer.tick()
@@ -184,7 +199,7 @@ class Coordinator:
 
     def _note(self, rank: int, message: ToCoordinator) -> None:
         if isinstance(message, Interrupted):
-            self._stop()
+            self._heed()
         elif isinstance(message, Bye):
             self._desks[rank].gone = True
         elif isinstance(message, Crashed) and self._fatal is None:
@@ -345,8 +360,26 @@ class Coordinator:
         if self._finished():
             self._stop()
 
+    def _heed(self) -> None:
+        """A signal has asked a rank to stop: all do, in time."""
+        if self._asked is None:
+            self._asked = time.monotonic()
+        self._stop()
+
+    def _leave_late(self) -> None:
+        """After a signal, wait no longer for workers that are stuck in what can't be dropped."""
+        if self._asked is None or time.monotonic() - self._asked < LEAVE_SECONDS:
+            return
+        late = [str(rank) for rank, desk in self._desks.items() if not desk.gone]
+        if late:
+            raise DesertedError(
+                f"stopped without rank {', '.join(late)}, still busy with one batch; what is "
+                "stored is safe: run the same command again to go on",
+                UNFINISHED,
+            )
+
     def _stop(self) -> None:
-        """Hand out nothing more; every worker finishes its point and says bye."""
+        """Hand out nothing more; every worker soon leaves its point and says bye."""
         if not self._stopping:
             self._stopping = True
             for rank in self._desks:

@@ -27,7 +27,7 @@ class Withdraw(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Coordinator to worker: finish the point in hand, send what is done, then Bye."""
+    """Coordinator to worker: finish the point in hand, or drop it; send what is done, then Bye."""
 
 
 class Result(NamedTuple):

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
+GRACE_SECONDS = 2.0
+"""How long the points in work have after a stop to be finished, before they are dropped."""
+
 
 class StopRequest:
-    """Whether SIGTERM, SIGINT or SIGUSR1 has come; a second SIGINT interrupts at once.
+    """Whether SIGTERM, SIGINT or SIGUSR1 has come while there is something to bring to an end.
+
+    A second SIGINT interrupts at once (`KeyboardInterrupt`), and so does any of these signals
+    outside of `heeded`, where a run has nothing in hand that it would have to store.
 
     A context manager, for the main thread: handlers are put back at its end.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._since = 0.0
+        self._heeded = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __call__(self) -> bool:
         """True once a signal has come."""
         return self.signal is not None
+
+    def overdue(self) -> bool:
+        """True once one has come so long ago that points in work are to be dropped."""
+        return self.signal is not None and time.monotonic() - self._since >= GRACE_SECONDS
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """In which the run itself asks now and then whether a signal has come."""
+        self._heeded = True
+        try:
+            yield
+        finally:
+            self._heeded = False
 
     def __enter__(self) -> StopRequest:
         for number in ASKING:
@@ -38,6 +62,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        again = self.signal is signal.SIGINT and number == signal.SIGINT
+        if self.signal is None:
+            self._since = time.monotonic()
         self.signal = signal.Signals(number)
+        if again or not self._heeded:
+            raise KeyboardInterrupt

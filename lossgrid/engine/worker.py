@@ -25,8 +25,9 @@ from lossgrid.engine.messages import (
     Withdraw,
 )
 from lossgrid.engine.pointset import Points
+from lossgrid.engine.signals import GRACE_SECONDS
 from lossgrid.engine.sizing import TARGET_SECONDS
-from lossgrid.errors import OutOfMemoryError, StorageError, UserError, summary
+from lossgrid.errors import DroppedError, OutOfMemoryError, StorageError, UserError, summary
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
@@ -38,10 +39,15 @@ class Evaluator(Protocol):
     columns: tuple[str, ...]
     points_per_pass: int
 
-    def __call__(self, points: Points) -> NDArray[np.float64]:
+    def __call__(self, points: Points, unwanted: Callable[[], bool]) -> NDArray[np.float64]:
         """Values of at most `points_per_pass` points: float64, shape (n, len(columns)).
 
+        Args:
+            points: flat indices.
+            unwanted: asked now and then; once it is true these points may be dropped.
+
         Raises:
+            DroppedError: they have been.
             StorageError: what it keeps for other points can't be stored; ends the job.
             OutOfMemoryError: not these points are at fault; the coordinator decides what then.
             Exception: of any other kind, a failure of these points.
@@ -84,7 +90,7 @@ class Worker:
         self._signalled = stopping
         self._sink = sink
         self._chunks: deque[Chunk] = deque()
-        self._stopped = False
+        self._stopped: float | None = None  # when
         self._told = False
 
     def run(self) -> None:
@@ -92,7 +98,7 @@ class Worker:
         try:
             while True:
                 self._listen(0.0 if self._chunks else LISTEN_SECONDS)
-                if self._stopped:
+                if self._stopped is not None:
                     break
                 if self._chunks:
                     self._compute(self._chunks.popleft())
@@ -118,7 +124,12 @@ class Worker:
                 kept = (chunk for chunk in self._chunks if chunk.number != message.number)
                 self._chunks = deque(kept)
             elif isinstance(message, Stop):
-                self._stopped = True
+                self._stopped = time.monotonic()
+
+    def _unwanted(self) -> bool:
+        """Whether the points in work are to be dropped, as a stop came long enough ago."""
+        self._listen(0.0)
+        return self._stopped is not None and time.monotonic() - self._stopped >= GRACE_SECONDS
 
     def _compute(self, chunk: Chunk) -> None:
         """Compute a chunk and send it, in parts if it takes long; after a stop, what is done."""
@@ -128,15 +139,21 @@ class Worker:
         for begin in range(0, size, width):
             if begin:
                 self._listen(0.0)
-                if self._stopped:
+                if self._stopped is not None:
                     size = begin
                     break
                 short = result.errors and (result.status[sent:begin] == PENDING).any()
                 if short or time.monotonic() >= due:  # a kill loses what has not been stored
                     self._send(result.part(slice(sent, begin)))
                     sent, due = begin, time.monotonic() + TARGET_SECONDS
-            self._one_pass(result, slice(begin, min(begin + width, size)))
-        self._send(result if size - sent == chunk.points.size else result.part(slice(sent, size)))
+            try:
+                self._one_pass(result, slice(begin, min(begin + width, size)))
+            except DroppedError:
+                size = begin
+                break
+        if size > sent:
+            whole = size - sent == chunk.points.size
+            self._send(result if whole else result.part(slice(sent, size)))
 
     def _send(self, result: Result) -> None:
         """Send a result; a worker with a sink stores what is done, but leaves the rest to rank 0.
@@ -159,9 +176,9 @@ class Worker:
         points = result.points[part]
         began = time.perf_counter()
         try:
-            result.values[part] = self._evaluate(points)
+            result.values[part] = self._evaluate(points, self._unwanted)
             result.status[part] = DONE
-        except StorageError:
+        except (DroppedError, StorageError):
             raise
         except OutOfMemoryError as error:
             result.status[part] = PENDING

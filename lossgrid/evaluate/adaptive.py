@@ -21,7 +21,7 @@ from lossgrid.evaluate.estimate import (
     exact,
     rungs,
 )
-from lossgrid.evaluate.evaluator import GridEvaluator
+from lossgrid.evaluate.evaluator import GridEvaluator, never
 from lossgrid.job import DATA_ERROR
 from lossgrid.lattice import level_of, predictors, strides
 from lossgrid.problem import Problem
@@ -88,11 +88,16 @@ class AdaptiveEvaluator:
         self._sampled = [split in problem.sampled for split in problem.splits]
 
     @shortage_named()
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Values of grid points: float64, shape (n, len(columns))."""
-        return np.array([self._at(point) for point in points.tolist()])
+    def __call__(
+        self, points: NDArray[np.int64], unwanted: Callable[[], bool] = never
+    ) -> NDArray[np.float64]:
+        """Values of grid points: float64, shape (n, len(columns)).
 
-    def _at(self, point: int) -> list[float]:
+        See `GridEvaluator.__call__`.
+        """
+        return np.array([self._at(point, unwanted) for point in points.tolist()])
+
+    def _at(self, point: int, unwanted: Callable[[], bool]) -> list[float]:
         """A point's row; what is known there is kept for finer lattices."""
         level = level_of(*self._grid.shape, point)
         recall = cache(self._memory.recall)
@@ -102,7 +107,7 @@ class AdaptiveEvaluator:
         row: list[float] = []
         kept = []
         for number, steps in enumerate(self._steps):
-            read = partial(self._evaluator.samples, number)
+            read = partial(self._evaluator.samples, number, unwanted=unwanted)
             controls = self._controls(point, number, recall)
             allowed = steps if level else steps[-1:]
             found, values = sampled(read, controls, allowed, self._loss, tolerance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from queue import SimpleQueue
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossgrid.errors import DroppedError
 from lossgrid.evaluate.batches import Batch, batches
 from lossgrid.evaluate.networks import (
     Forward,
@@ -32,6 +33,14 @@ from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
 from lossgrid.shortage import shortage_named
 from lossgrid.space import Grid, Plane
+
+LOOK_SECONDS = 0.1
+"""How often it is asked, while batches run, whether their points are still wanted."""
+
+
+def never() -> bool:
+    """Of points that are wanted whatever happens: whether they are unwanted."""
+    return False
 
 
 class GridEvaluator:
@@ -106,20 +115,34 @@ class GridEvaluator:
         """
         return pickle.dumps(self._network.recorded)
 
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Values of grid points: float64, shape (n, len(columns))."""
+    def __call__(
+        self, points: NDArray[np.int64], unwanted: Callable[[], bool] = never
+    ) -> NDArray[np.float64]:
+        """Values of grid points: float64, shape (n, len(columns)).
+
+        Args:
+            points: flat indices.
+            unwanted: asked between batches; once it is true the points are dropped.
+
+        Raises:
+            DroppedError: they have been.
+        """
         width = self.points_per_pass
         places = [self._grid.at(int(point)) for point in points]
-        passes = [self.at(places[i : i + width]) for i in range(0, len(places), width)]
+        passes = [self.at(places[i : i + width], unwanted) for i in range(0, len(places), width)]
         return np.concatenate(passes)
 
     @shortage_named()
-    def at(self, places: list[Place]) -> NDArray[np.float64]:
-        """Values at up to `points_per_pass` places: float64, shape (n, len(columns))."""
+    def at(self, places: list[Place], unwanted: Callable[[], bool] = never) -> NDArray[np.float64]:
+        """Values at up to `points_per_pass` places: float64, shape (n, len(columns)).
+
+        Raises:
+            DroppedError: see `__call__`.
+        """
         with torch.inference_mode():
             self._move(places)
             for number in range(len(self._splits)):
-                self._fill(number, self._batches(number))
+                self._fill(number, self._batches(number), unwanted)
             rows = torch.cat(list(map(_row, self._samples, self._losses)), dim=-1)
             return rows.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
 
@@ -130,18 +153,24 @@ class GridEvaluator:
             self._move([place])
 
     @shortage_named()
-    def samples(self, number: int, begin: int, end: int) -> NDArray[np.float64]:
+    def samples(
+        self, number: int, begin: int, end: int, unwanted: Callable[[], bool] = never
+    ) -> NDArray[np.float64]:
         """Values of some samples of a split at the place moved to, with one point a pass.
 
         Args:
             number: of the split.
             begin, end: of whole batches; the last may end with the split.
+            unwanted: see `__call__`.
 
         Returns: float64, shape (metrics, end - begin).
+
+        Raises:
+            DroppedError: see `__call__`.
         """
         some = [batch for batch in self._batches(number) if begin <= batch.fresh < end]
         with torch.inference_mode():
-            self._fill(number, some)
+            self._fill(number, some, unwanted)
             return self._samples[number][:, begin:end].cpu().numpy().copy()
 
     @shortage_named()
@@ -164,16 +193,26 @@ class GridEvaluator:
     def _batches(self, number: int) -> list[Batch]:
         return list(batches(len(self._splits[number]), self.plan.batch_size))
 
-    def _fill(self, number: int, parts: list[Batch]) -> None:
+    def _fill(self, number: int, parts: list[Batch], unwanted: Callable[[], bool]) -> None:
         """Per-sample values of some batches of a split."""
         if self._pool is None:
             for batch in parts:
+                if unwanted():
+                    raise DroppedError
                 self._run(number, batch)
-        else:
-            running = [self._pool.submit(self._run, number, batch) for batch in parts]
-            wait(running)  # all of them: after an error none may touch the next point's values
-            for batch_run in running:
-                batch_run.result()
+            return
+        running = [self._pool.submit(self._run, number, batch) for batch in parts]
+        dropped = False
+        # All of them are waited for: after an error none may touch the next point's values.
+        while waiting := wait(running, LOOK_SECONDS).not_done:
+            if unwanted():
+                dropped = True
+                for batch_run in waiting:
+                    batch_run.cancel()
+        if dropped:
+            raise DroppedError
+        for batch_run in running:
+            batch_run.result()
 
     @torch.inference_mode()  # a mode of the thread, so every lane enters it
     def _run(self, number: int, batch: Batch) -> None:

@@ -17,6 +17,7 @@ from lossgrid.engine.messages import Result, ToCoordinator, ToWorker
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink, Worker
+from lossgrid.errors import DroppedError
 
 
 class ThreadHub:
@@ -82,23 +83,41 @@ class Listener:
 
 
 class Squares:
-    """point -> point^2, after a nap of `seconds(point)`."""
+    """point -> point^2, after a nap of `seconds(point)`, in which it hears of a stop or not."""
 
     columns = ("value",)
 
     def __init__(
-        self, points_per_pass: int = 1, seconds: Callable[[int], float] | None = None
+        self,
+        points_per_pass: int = 1,
+        seconds: Callable[[int], float] | None = None,
+        hears: bool = False,
     ) -> None:
         self.points_per_pass = points_per_pass
         self._seconds = seconds
+        self._hears = hears
         self.computed: list[int] = []
 
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def __call__(
+        self, points: NDArray[np.int64], unwanted: Callable[[], bool]
+    ) -> NDArray[np.float64]:
+        self._unwanted = unwanted
+        return self.compute(points)
+
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         assert 0 < points.size <= self.points_per_pass
         if self._seconds is not None:
-            time.sleep(sum(self._seconds(int(point)) for point in points))
+            self._nap(sum(self._seconds(int(point)) for point in points))
         self.computed += points.tolist()
         return points[:, None].astype(float) ** 2
+
+    def _nap(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._hears and time.monotonic() + 0.01 < until:
+            time.sleep(0.01)
+            if self._unwanted():
+                raise DroppedError
+        time.sleep(max(0.0, until - time.monotonic()))
 
 
 def run_job(evaluators: list[Squares], shape: tuple[int, int], sink: Sink, **others: Any) -> bool:

@@ -9,8 +9,17 @@ from numpy.typing import NDArray
 
 from lossgrid.engine import coordinator, worker
 from lossgrid.engine.coordinator import DesertedError
-from lossgrid.engine.messages import DONE, FAILED, Chunk, Result, ToCoordinator, Withdraw
+from lossgrid.engine.messages import (
+    DONE,
+    FAILED,
+    PENDING,
+    Chunk,
+    Result,
+    ToCoordinator,
+    Withdraw,
+)
 from lossgrid.errors import RunFailedError, UserError
+from lossgrid.exits import BAD_INPUT, UNFINISHED
 from tests.engine.harness import Memory, Squares, ThreadHub, run_job
 
 SHAPE = (9, 13)
@@ -35,10 +44,10 @@ def test_passes_of_several_points(width: int) -> None:
 
 
 class Picky(Squares):
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if (points % 10 == 3).any():
             raise ValueError(f"dislikes {points.max()}")
-        return super().__call__(points)
+        return super().compute(points)
 
 
 @pytest.mark.parametrize("width", [1, 4])
@@ -60,10 +69,10 @@ class UnspeakableError(Exception):
 
 def test_an_exception_that_cannot_be_told_fails_its_point_alone() -> None:
     class Rude(Squares):
-        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
             if points[0] == 50:
                 raise UnspeakableError
-            return super().__call__(points)
+            return super().compute(points)
 
     memory = Memory(POINTS)
     assert run_job([Rude()], SHAPE, memory) is False
@@ -72,7 +81,7 @@ def test_an_exception_that_cannot_be_told_fails_its_point_alone() -> None:
 
 
 class Strange(Squares):
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.where(points % 2, np.nan, np.inf)[:, None]
 
 
@@ -98,6 +107,33 @@ def test_a_stop_keeps_all_that_was_computed(whom: str, chunk: int | None) -> Non
     computed = sorted(point for worker in workers for point in worker.computed)
     assert np.flatnonzero(memory.stored).tolist() == computed
     assert 0 < len(computed) < POINTS
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_stop_drops_points_that_take_too_long(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.1)
+    memory = Memory(POINTS)
+    slow = [Squares(width, lambda point: 20.0 * (point == 4), hears=True) for _ in range(2)]
+    assert run_job(slow, SHAPE, memory, chunk=4 * width, stopping=after(0.3)) is True
+    assert memory.status[4] == PENDING
+    assert memory.stored.max() == 1
+    stored = np.flatnonzero(memory.stored)
+    assert set(stored.tolist()) <= {point for one in slow for point in one.computed}
+    assert np.array_equal(memory.values[stored], stored**2.0)
+
+
+def test_after_a_signal_nobody_waits_for_a_worker_that_is_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "LEAVE_SECONDS", 0.5)
+    memory = Memory(POINTS)
+    stuck = [Squares(seconds=lambda point: 0.01), Squares(seconds=lambda point: 3.0)]
+    with pytest.raises(DesertedError, match="without rank 1, still busy") as raised:
+        run_job(stuck, SHAPE, memory, stopping=after(0.3))
+    assert raised.value.status == UNFINISHED
+    assert np.flatnonzero(memory.stored).tolist() == sorted(stuck[0].computed)
 
 
 def test_what_a_slow_worker_has_not_begun_is_done_by_others() -> None:
@@ -203,10 +239,10 @@ def test_parts_of_a_chunk_that_two_workers_compute_are_stored_once(
 
 
 class Dying(Squares):
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if points[0] == 50:
             raise SystemExit(4)  # no Exception: the worker itself must go
-        return super().__call__(points)
+        return super().compute(points)
 
 
 def test_a_worker_that_cannot_go_on_ends_the_job_by_name() -> None:
@@ -218,10 +254,10 @@ def test_a_worker_that_cannot_go_on_ends_the_job_by_name() -> None:
 
 def test_what_others_computed_is_stored_when_a_worker_cannot_go_on() -> None:
     class Mortal(Squares):
-        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
             if len(self.computed) == 5:
                 raise SystemExit(4)
-            return super().__call__(points)
+            return super().compute(points)
 
     memory = Memory(POINTS)
     healthy = [Squares(seconds=lambda point: 0.004) for _ in range(3)]
@@ -242,7 +278,7 @@ def test_what_arrives_with_the_news_of_a_crash_is_stored() -> None:
             return self.receive(seconds)
 
     class Dead(Squares):
-        def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
             time.sleep(0.1)
             raise SystemExit(4)
 
@@ -274,7 +310,7 @@ def test_a_failure_does_not_wait_for_a_worker_that_never_ends(
     endless = Squares(seconds=lambda point: 3.0)
     with pytest.raises(DesertedError, match="No space left") as raised:
         run_job([Squares(), endless], SHAPE, Full(POINTS))
-    assert isinstance(raised.value.__cause__, UserError)
+    assert raised.value.status == BAD_INPUT
 
 
 def test_workers_can_store_by_themselves() -> None:

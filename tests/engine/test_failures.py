@@ -32,11 +32,11 @@ class Failing(Squares):
         self._fails = fails
         self.failed: list[int] = []
 
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if self._fails(int(points[0])):
             self.failed.append(int(points[0]))
             raise ValueError("out of order")
-        return super().__call__(points)
+        return super().compute(points)
 
 
 def broken() -> Failing:

@@ -27,11 +27,11 @@ class Hungry(Squares):
         self._short = short
         self.tried: list[int] = []
 
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         if self._short & set(points.tolist()):
             self.tried += points.tolist()
             raise OutOfMemoryError("out of memory: nothing left")
-        return super().__call__(points)
+        return super().compute(points)
 
 
 @CHUNKS

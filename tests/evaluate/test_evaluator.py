@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lossgrid.data import Split
+from lossgrid.errors import DroppedError
+from lossgrid.evaluate import evaluator as evaluators
+from lossgrid.evaluate.batches import Batch
 from lossgrid.evaluate.device import own_device
 from lossgrid.evaluate.evaluator import GridEvaluator, batches
 from lossgrid.evaluate.plan import Plan
@@ -104,6 +107,31 @@ def naive(alpha: float, beta: float) -> tuple[float, float]:
 
 
 FORMS = [("plain", 1), ("fused", 1), ("fused", 6)]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize(("network", "points"), FORMS)
+def test_points_are_dropped_between_batches(
+    network: str, points: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those after them have the same bits as ever."""
+    plan = replace(PLAN, network=network, points_per_pass=points, batch_size=1)
+    found = evaluator(plan=plan, lanes=lanes)
+    whole = found(np.arange(20))
+    begun: list[int] = []
+    original = GridEvaluator._run
+
+    def counting(self: GridEvaluator, number: int, batch: Batch) -> None:
+        begun.append(batch.begin)
+        original(self, number, batch)
+
+    monkeypatch.setattr(GridEvaluator, "_run", counting)
+    monkeypatch.setattr(evaluators, "LOOK_SECONDS", 0.0)
+    asked = iter([False] * 5)
+    with pytest.raises(DroppedError):
+        found(np.arange(20), lambda: next(asked, True))
+    assert len(begun) < 21
+    assert np.array_equal(found(np.arange(20)), whole)
 
 
 @pytest.mark.parametrize(("network", "points"), FORMS)

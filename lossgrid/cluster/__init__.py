@@ -1,0 +1,1 @@
+"""SLURM: jobs rendered as batch scripts, submitted, and found again in the queue."""
