@@ -26,7 +26,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY.PATH=VALUE",
-    help="Override a key of the job file; may be repeated.",
+    help="Override a key of the file; may be repeated.",
 )
 
 
@@ -67,6 +67,21 @@ class Sentences(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def commands(debug: bool) -> None:
     """Compute the loss landscape of a neural network, on one core or a cluster."""
+
+
+@commands.command()
+@click.argument("training", type=PATH)
+@SET
+@click.option("--overwrite", is_flag=True, help="Start anew, even if there are checkpoints.")
+def train(training: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
+    """Train the network of a TRAINING file, with a checkpoint of every epoch; resumes by itself.
+
+    Exit status: 0 complete, 2 bad input, 75 stopped by a signal with epochs left (run the same
+    command again).
+    """
+    from lossgrid.training import train
+
+    return train(training, overrides, overwrite)
 
 
 @commands.command()
