@@ -258,6 +258,24 @@ def histogram(checkpoints: tuple[Path, ...], output: Path | None, **options: Any
 
 
 @commands.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option("--log/--linear", "logarithmic", default=False, help="Axis of the errors.")
+@_with(PAGE)
+def convergence(runs: tuple[Path, ...], output: Path | None, **options: Any) -> int:
+    """Draw the errors of training RUNs by epoch, and list how they ended.
+
+    A RUN is the folder that `lossgrid train` has written, or the table in it.
+    """
+    from lossgrid.view.figures.convergence import convergence
+    from lossgrid.view.figures.options import Options
+
+    folder = runs[0] if runs[0].is_dir() else runs[0].parent
+    output = output or folder / "convergence.png"
+    click.echo(convergence(runs, output, Options(**options)))
+    return 0
+
+
+@commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--output", "-o", type=PATH, help="By default a .vts file beside FILE.")
 @_with(LOOK)

@@ -31,7 +31,7 @@ from lossgrid.streams import unfailing
 from lossgrid.train.folder import RunFolder
 from lossgrid.train.trainer import Task, Trainer
 
-FREE = {"name", "output", "data", "epochs", "every", "compute"}
+FREE = {"output", "data", "epochs", "every", "compute"}
 """Settings that a resumed run may change, or that are compared by what they lead to."""
 
 
@@ -66,10 +66,8 @@ class _Run:
         self._training = training
         self._console = console
         self._folder = RunFolder(training.output)
-        if overwrite:
-            self._folder.clear()
-        stored = self._folder.read()
-        if stored is None:
+        stored = None if overwrite else self._folder.read()
+        if stored is None and not overwrite:
             self._folder.check_new()
         device = own_device(training.compute.device, 0, 1, share=True)
         _check_precision(training, device)
@@ -80,13 +78,15 @@ class _Run:
         self._facts = _facts(training, model, task)
         self._rows: list[dict[str, float]] = []
         self._trainer = Trainer(training, model, task, device)
+        if overwrite:  # now that nothing is wrong with what comes instead
+            self._folder.clear()
         if stored is None:
             self._keep_epoch()
         else:
             self._continue(stored)
 
     def follow(self, stopping: StopRequest) -> int:
-        """Train epoch after epoch, until the last or a signal."""
+        """Train epoch after epoch, until the last or a signal; the exit status."""
         trainer, epochs = self._trainer, self._training.epochs
         with self._bar() as advance:
             while trainer.epoch < epochs:
@@ -115,8 +115,7 @@ class _Run:
         self._folder.save_metrics(self._rows)
         if self._trainer.epoch >= self._training.epochs:
             return
-        batches = f" and {self._trainer.batch} batches" if self._trainer.batch else ""
-        self._say(f"resumed after {self._trainer.epoch} epochs{batches}")
+        self._say(f"resumed after {self._so_far()}")
         if moved:
             told = "; ".join(phrase for _, phrase in moved)
             self._say(f"not where it began, so the last bits may differ: {told}")
@@ -151,12 +150,15 @@ class _Run:
     def _stop(self, stopping: StopRequest) -> int:
         assert stopping.signal is not None
         self._save()
-        trainer = self._trainer
         self._say(
-            f"stopped by {stopping.signal.name} after {trainer.epoch} epochs and {trainer.batch} "
-            "batches: run the same command again to go on"
+            f"stopped by {stopping.signal.name} after {self._so_far()}: run the same command again "
+            "to go on"
         )
         return UNFINISHED
+
+    def _so_far(self) -> str:
+        epochs, batches = self._trainer.epoch, self._trainer.batch
+        return f"{epochs} epochs and {batches} batches" if batches else f"{epochs} epochs"
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, markup=False)
@@ -240,8 +242,10 @@ def _place(
 
 
 def _told(row: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}{' s' if name == 'seconds' else ''}"
+    """An epoch's row, but for its number."""
+    told = [
+        f"{name.replace('_', ' ')} {value:.4g}"
         for name, value in row.items()
-        if name != "epoch"
-    )
+        if name not in ("epoch", "seconds")
+    ]
+    return ", ".join([*told, f"{row['seconds']:.3g} s"])

@@ -23,8 +23,8 @@ from lossgrid.projecting import trajectory
 from lossgrid.run import run
 from lossgrid.status import Status
 from lossgrid.store.log import RunLog
+from lossgrid.store.metrics import read_metrics
 from lossgrid.store.results import Results, read_results
-from lossgrid.train.metrics import read_metrics
 from tests.mpi import MPICH_WHEEL, mpirun
 from tests.toy import toy_job
 

@@ -131,6 +131,11 @@ def _count_or_auto(value: object) -> int | str:
     return "auto" if value == "auto" else _integer(value, 1, 2**31 - 1, "auto or an integer >= 1")
 
 
+def _threads(value: object) -> int | str:
+    allowed = "auto or an integer from 1 to 1024"
+    return "auto" if value == "auto" else _integer(value, 1, 1024, allowed)
+
+
 def _kwargs(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise expected("keyword arguments, such as {depth: 20}")
@@ -185,6 +190,7 @@ Pixels = Annotated[int, BeforeValidator(_pixels)]
 AxisPoints = Annotated[int, BeforeValidator(_axis_points)]
 Seed = Annotated[int, BeforeValidator(_seed)]
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
+Threads = Annotated[int | Literal["auto"], BeforeValidator(_threads)]
 Switch = StrictBool
 Kwargs = Annotated[dict[str, Any], BeforeValidator(_kwargs)]
 Patterns = Annotated[str | list[str], BeforeValidator(_patterns)]

@@ -10,14 +10,13 @@ from pydantic import Field, PrivateAttr, model_validator
 from lossgrid.job.fields import (
     AbsolutePath,
     Count,
-    CountOrAuto,
-    FileStem,
     Momentum,
     NotNegative,
     Pixels,
     Positive,
     Seed,
     Switch,
+    Threads,
     refusal,
 )
 from lossgrid.job.schema import (
@@ -88,7 +87,7 @@ class ComputeSpec(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    threads: CountOrAuto = "auto"
+    threads: Threads = "auto"
 
 
 class Training(Section):
@@ -97,7 +96,6 @@ class Training(Section):
     Made by `read_training` alone.
     """
 
-    name: FileStem
     output: AbsolutePath
     model: InitialSpec
     data: SamplesSpec
@@ -118,8 +116,8 @@ class Training(Section):
 
     @classmethod
     def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-        name = data.get("name", context["path"].stem)
-        return {"name": name, "output": f"out/{name}", "metrics": default_metrics(data), **data}
+        output = f"out/{context['path'].stem}"
+        return {"output": output, "metrics": default_metrics(data), **data}
 
     def model_post_init(self, context: Any) -> None:
         """Remember the file that it was read from."""

@@ -9,7 +9,7 @@ from typing import Any
 from lossgrid.errors import StorageError, UserError, summary
 from lossgrid.problem import read_content, save_checkpoint
 from lossgrid.store.disk import reason
-from lossgrid.train.metrics import Row, write_metrics
+from lossgrid.store.metrics import Row, write_metrics
 
 
 class RunFolder:

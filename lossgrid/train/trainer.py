@@ -16,6 +16,7 @@ from lossgrid.data import Split
 from lossgrid.data.split import cast_floats
 from lossgrid.evaluate.device import tf32
 from lossgrid.job import Training
+from lossgrid.problem.factory import user_errors
 from lossgrid.train.augmentation import cropped, mirrored
 from lossgrid.train.draws import Draws, draw
 
@@ -83,7 +84,8 @@ class Trainer:
         self._model.train()
         for batch in range(self.batch, self.batches):
             began = time.monotonic()
-            self._step(draws, batch)
+            with user_errors(f"training with batch_size {settings.batch_size}"):
+                self._step(draws, batch)
             self.batch = batch + 1
             self._seconds += time.monotonic() - began
             yield

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from lossgrid.errors import UserError
 from lossgrid.job import read_training
@@ -12,9 +13,14 @@ from tests.train.toy import toy_training
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
-    training = read_training(toy_training(tmp_path), ["schedule=null", "output=null"][:0])
-    assert training.name == "toy"
-    assert training.output == tmp_path / "out"
+    settings = yaml.safe_load(toy_training(tmp_path).read_text())
+    needed = {"model", "data", "optimizer", "batch_size", "epochs"}
+    file = tmp_path / "few.yaml"
+    file.write_text(yaml.safe_dump({key: settings[key] for key in needed}))
+    training = read_training(file)
+    assert training.output == tmp_path / "out" / "few"
+    assert training.learning_rate(10_000) == 0.05
+    assert training.augmentation.model_dump() == {"crop": 0, "flip": False}
     assert training.optimizer.momentum == 0.9
     assert training.optimizer.nesterov
     assert training.columns == ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
@@ -40,6 +46,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
         (["data={train: {factory: net.py:data}}"], "data.test: is required, but missing"),
         (["model.checkpoint=a.pt"], "model.checkpoint: unknown key"),
         (["compute.precision=float16"], "compute.precision: found 'float16'"),
+        (["compute.threads=100000"], "compute.threads: found 100000, expected auto or an integer"),
     ],
 )
 def test_refusals(tmp_path: Path, overrides: list[str], words: str) -> None:

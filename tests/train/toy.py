@@ -47,6 +47,12 @@ def linear():
     return nn.Linear(16, 3)
 
 
+def picky(outputs, targets):
+    if len(outputs) > 2:  # passes the trial on two samples
+        raise ValueError("too many")
+    return outputs[:, 0]
+
+
 def unbounded(outputs, targets):
     return outputs.square().sum(dim=1) * float("inf")
 '''
