@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from lossgrid.job import Job, Training, read_job, read_training
+from lossgrid.models import vgg9
+from lossgrid.problem import save_checkpoint
 from lossgrid.problem.factory import call
 from lossgrid.problem.problem import make_model
 
@@ -82,3 +86,23 @@ def test_every_file_of_the_paper_is_on_the_page() -> None:
         assert f"jobs/paper/small/{file.name}" in PAGE
     for number in range(1, 16):
         assert re.search(rf"Figures?[^|]*\b{number}\b", PAGE), number
+
+
+def test_the_page_makes_directions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line from the last weights to the first, and as long a one; both without statistics."""
+    states = {epoch: vgg9().state_dict() for epoch in (0, 300)}
+    (tmp_path / "out" / "paper" / "vgg9-128").mkdir(parents=True)
+    for epoch, state in states.items():
+        path = tmp_path / "out" / "paper" / "vgg9-128" / f"epoch-{epoch}.pt"
+        save_checkpoint({"epoch": epoch, "state_dict": state}, path)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(code, {})
+    with h5py.File(tmp_path / "out" / "paper" / "line-and-random.h5") as file:
+        x, y = (file[f"lossgrid/directions/{axis}"] for axis in "xy")
+        assert set(x) == set(y) == {name for name, _ in vgg9().named_parameters()}
+        for name in x:
+            ends = (states[epoch][name].numpy() for epoch in (0, 300))
+            np.testing.assert_allclose(x[name][()], np.subtract(*ends), atol=1e-6)
+        norms = [sum(np.square(axis[name][()]).sum() for name in axis) for axis in (x, y)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-4)
