@@ -88,7 +88,7 @@ class _Run:
     def follow(self, stopping: StopRequest) -> int:
         """Train epoch after epoch, until the last or a signal; the exit status."""
         trainer, epochs = self._trainer, self._training.epochs
-        with self._bar() as advance:
+        with self._bar() as advance, stopping.heeded():
             while trainer.epoch < epochs:
                 for _ in trainer.steps():
                     advance()
