@@ -26,7 +26,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY.PATH=VALUE",
-    help="Override a key of the job file; may be repeated.",
+    help="Override a key of the file; may be repeated.",
 )
 
 
@@ -67,6 +67,21 @@ class Sentences(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def commands(debug: bool) -> None:
     """Compute the loss landscape of a neural network, on one core or a cluster."""
+
+
+@commands.command()
+@click.argument("training", type=PATH)
+@SET
+@click.option("--overwrite", is_flag=True, help="Start anew, even if there are checkpoints.")
+def train(training: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
+    """Train the network of a TRAINING file, with a checkpoint of every epoch; resumes by itself.
+
+    Exit status: 0 complete, 2 bad input, 75 stopped by a signal with epochs left (run the same
+    command again).
+    """
+    from lossgrid.training import train
+
+    return train(training, overrides, overwrite)
 
 
 @commands.command()
@@ -239,6 +254,24 @@ def histogram(checkpoints: tuple[Path, ...], output: Path | None, **options: Any
 
     output = output or checkpoints[0].with_name(f"{checkpoints[0].stem}-histogram.png")
     click.echo(histogram(checkpoints, output, Options(**options)))
+    return 0
+
+
+@commands.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option("--log/--linear", "logarithmic", default=False, help="Axis of the errors.")
+@_with(PAGE)
+def convergence(runs: tuple[Path, ...], output: Path | None, **options: Any) -> int:
+    """Draw the errors of training RUNs by epoch, and list how they ended.
+
+    A RUN is the folder that `lossgrid train` has written, or the table in it.
+    """
+    from lossgrid.view.figures.convergence import convergence
+    from lossgrid.view.figures.options import Options
+
+    folder = runs[0] if runs[0].is_dir() else runs[0].parent
+    output = output or folder / "convergence.png"
+    click.echo(convergence(runs, output, Options(**options)))
     return 0
 
 

@@ -48,7 +48,7 @@ def fingerprint(
         "tolerance": _by_rule(job.evaluation.tolerance),
         "batchnorm": _statistics(job.evaluation.batchnorm),
     }
-    return parts | {f"data {name}": _split(split) for name, split in problem.splits.items()}
+    return parts | {f"data {name}": contents(split) for name, split in problem.splits.items()}
 
 
 def plan_parts(plan: Plan) -> dict[str, str]:
@@ -104,10 +104,11 @@ def _names(plane: Plane) -> dict[str, Tensor]:
     return {e.name: torch.tensor([e.begin, e.end]) for e in plane.layout.entries}
 
 
-def _split(split: Split) -> str:
+def contents(split: Split) -> str:
+    """A split's size, a hash of its samples, and how batches of it are prepared."""
     leaves = [*tree_leaves(split.inputs), *tree_leaves(split.targets)]
-    contents = digest({str(number): leaf for number, leaf in enumerate(leaves)})
-    return f"{len(split)} samples {contents} {_described(split.prepare)}"
+    hashed = digest({str(number): leaf for number, leaf in enumerate(leaves)})
+    return f"{len(split)} samples {hashed} {_described(split.prepare)}"
 
 
 def _described(prepare: Any) -> str:

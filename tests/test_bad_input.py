@@ -54,7 +54,7 @@ def saved(folder: Path, state: object) -> str:
         ({"directions": {"parameters": "conv*"}}, ["nothing moves", "0.weight"]),
         ({"runtime": {"coordinator": "dedicated"}}, ["runtime.coordinator", "mpirun"]),
         ({"runtime": {"writer": "parallel"}}, ["runtime.writer", "mpirun"]),
-        ({"evaluation": {"device": "cuda"}}, ["evaluation.device", "GPU"]),
+        ({"evaluation": {"device": "cuda"}}, ["device", "GPU"]),
         ({"loss": "toy.py:picky", "metrics": ["loss"]}, ["theta itself", "ValueError: too many"]),
         ({"model": model(expect={"train_accuracy": 0.999})}, ["model.expect", "train_accuracy"]),
     ],

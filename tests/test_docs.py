@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from lossgrid.exits import COMPLETE
-from lossgrid.job import Job
+from lossgrid.job import Job, Training
 from lossgrid.run import run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -38,6 +38,11 @@ def keys(section: type[BaseModel]) -> set[str]:
 def test_every_key_of_a_job_is_explained() -> None:
     told = set(re.findall(r"[a-z_]+", PAGE))
     assert keys(Job) - told == set()
+
+
+def test_every_key_of_a_training_is_explained() -> None:
+    told = set(re.findall(r"[a-z_]+", (DOCS / "training.md").read_text()))
+    assert keys(Training) - told == set()
 
 
 @pytest.fixture

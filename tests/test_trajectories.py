@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lossgrid import trajectories
+from lossgrid import training, trajectories
 from lossgrid.ending import COMPLETE, UNFINISHED
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
@@ -24,6 +23,7 @@ from lossgrid.projecting import trajectory
 from lossgrid.run import run
 from lossgrid.status import Status
 from lossgrid.store.log import RunLog
+from lossgrid.store.metrics import read_metrics
 from lossgrid.store.results import Results, read_results
 from tests.mpi import MPICH_WHEEL, mpirun
 from tests.toy import toy_job
@@ -359,12 +359,11 @@ def test_a_range_is_suggested_with_few_digits(
 
 
 def test_the_demonstration_runs(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("demonstration", JOBS / "digits_trajectory.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(tmp_path, epochs=4)
+    file, few = JOBS / "digits-train.yaml", ["epochs=4", "schedule.milestones=[2, 3]"]
+    assert training.train(file, [*few, f"output={tmp_path}/sgd"]) == COMPLETE
+    few[1] = "schedule={}"
+    adam = ["optimizer={kind: adam, learning_rate: 0.005}", f"output={tmp_path}/adam"]
+    assert training.train(file, [*few, *adam]) == COMPLETE
     settings = [
         f"output={tmp_path}/out.vtkhdf",
         f"model.checkpoint={tmp_path}/sgd/epoch-4.pt",
@@ -377,8 +376,10 @@ def test_the_demonstration_runs(tmp_path: Path) -> None:
     assert run(JOBS / "digits-trajectory.yaml", settings) == COMPLETE
     found = read_results(tmp_path / "out.vtkhdf").trajectories
     assert found["sgd"].drops.tolist() == [2, 3]
-    sgd, adam = (found[name].values["test_loss"] for name in ("sgd", "adam"))
-    assert sgd[0] == adam[0]
-    assert sgd[-1] < 0.5 < sgd[0]
+    by_sgd, by_adam = (found[name].values["test_loss"] for name in ("sgd", "adam"))
+    assert by_sgd[0] == by_adam[0]
+    assert by_sgd[-1] < 0.5 < by_sgd[0]
+    told = [row["test_loss"] for row in read_metrics(tmp_path / "sgd" / "metrics.csv")]
+    assert by_sgd[1:] == pytest.approx(told, rel=1e-5)
     assert found["sgd"].explained_variance is not None
     assert 0.4 < found["sgd"].explained_variance.sum() <= 1

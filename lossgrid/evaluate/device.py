@@ -39,8 +39,8 @@ def own_device(wanted: str, local_rank: int, local_size: int, share: bool) -> to
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "evaluation.device: cuda, but torch sees no GPU here; install a CUDA build of torch "
-            "(pytorch.org shows the command for your driver), or set evaluation.device: cpu"
+            "device: cuda, but torch sees no GPU here; install a CUDA build of torch "
+            "(pytorch.org shows the command for your driver), or set device: cpu"
         )
     if wanted == "cpu" or not torch.cuda.is_available():
         torch.set_num_threads(1)  # see Plan: cores are used by lanes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lossgrid.job.reading import read_job
+from lossgrid.job.reading import read_job, read_training
 from lossgrid.job.schema import (
     DATA_ERROR,
     AxisSpec,
@@ -12,11 +12,13 @@ from lossgrid.job.schema import (
     GridSpec,
     Job,
     ModelSpec,
+    NetworkSpec,
     RuntimeSpec,
     SplitSpec,
     TrajectorySpec,
     metric_name,
 )
+from lossgrid.job.training import Training
 
 __all__ = [
     "DATA_ERROR",
@@ -27,9 +29,12 @@ __all__ = [
     "GridSpec",
     "Job",
     "ModelSpec",
+    "NetworkSpec",
     "RuntimeSpec",
     "SplitSpec",
+    "Training",
     "TrajectorySpec",
     "metric_name",
     "read_job",
+    "read_training",
 ]

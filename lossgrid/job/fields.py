@@ -75,6 +75,27 @@ def _duration(value: object) -> float:
     return seconds
 
 
+def _positive(value: object) -> float:
+    number = _real(value)
+    if number <= 0:
+        raise expected("a number > 0")
+    return number
+
+
+def _not_negative(value: object) -> float:
+    number = _real(value)
+    if number < 0:
+        raise expected("a number >= 0")
+    return number
+
+
+def _momentum(value: object) -> float:
+    number = _real(value)
+    if not 0 <= number < 1:
+        raise expected("a number from 0 up to, but not, 1, such as 0.9")
+    return number
+
+
 def _share(value: object) -> float:
     share = _real(value)
     if not 0 < share < 1:
@@ -94,6 +115,10 @@ def _count(value: object) -> int:
     return _integer(value, 1, 2**31 - 1, "an integer >= 1")
 
 
+def _pixels(value: object) -> int:
+    return _integer(value, 0, 1024, "an integer from 0 to 1024")
+
+
 def _axis_points(value: object) -> int:
     return _integer(value, 1, 1_000_000, "an integer from 1 to 1000000")
 
@@ -104,6 +129,11 @@ def _seed(value: object) -> int:
 
 def _count_or_auto(value: object) -> int | str:
     return "auto" if value == "auto" else _integer(value, 1, 2**31 - 1, "auto or an integer >= 1")
+
+
+def _threads(value: object) -> int | str:
+    allowed = "auto or an integer from 1 to 1024"
+    return "auto" if value == "auto" else _integer(value, 1, 1024, allowed)
 
 
 def _kwargs(value: object) -> dict[str, Any]:
@@ -150,12 +180,17 @@ Text = Annotated[str, BeforeValidator(_text)]
 FileStem = Annotated[str, BeforeValidator(_file_stem)]
 CallableSpec = Annotated[str, BeforeValidator(_callable_spec)]
 Real = Annotated[float, BeforeValidator(_real)]
+Positive = Annotated[float, BeforeValidator(_positive)]
+NotNegative = Annotated[float, BeforeValidator(_not_negative)]
+Momentum = Annotated[float, BeforeValidator(_momentum)]
 Share = Annotated[float, BeforeValidator(_share)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Count = Annotated[int, BeforeValidator(_count)]
+Pixels = Annotated[int, BeforeValidator(_pixels)]
 AxisPoints = Annotated[int, BeforeValidator(_axis_points)]
 Seed = Annotated[int, BeforeValidator(_seed)]
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
+Threads = Annotated[int | Literal["auto"], BeforeValidator(_threads)]
 Switch = StrictBool
 Kwargs = Annotated[dict[str, Any], BeforeValidator(_kwargs)]
 Patterns = Annotated[str | list[str], BeforeValidator(_patterns)]

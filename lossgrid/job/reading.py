@@ -1,10 +1,10 @@
-"""From a job file to a Job, or to one sentence that says what is wrong with it."""
+"""From a file to a Job or a Training, or to one sentence that says what is wrong with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -12,7 +12,10 @@ from pydantic_core import ErrorDetails
 from lossgrid.errors import UserError
 from lossgrid.job import plainyaml
 from lossgrid.job.fields import is_identifier
-from lossgrid.job.schema import Job
+from lossgrid.job.schema import Job, Section
+from lossgrid.job.training import Training
+
+Whole = TypeVar("Whole", bound=Section)
 
 _MAX_BYTES = 1_000_000
 _MAX_PROBLEMS = 3
@@ -34,13 +37,22 @@ def read_job(path: Path, overrides: Sequence[str] = ()) -> Job:
     Each of `overrides` reads `key.path=value`, its value in YAML; the last one of a key wins.
     Raises UserError, in one sentence with file, key, what was found and what is allowed.
     """
+    return _read(Job, path, overrides)
+
+
+def read_training(path: Path, overrides: Sequence[str] = ()) -> Training:
+    """The training run that the YAML file at `path` describes; otherwise as `read_job`."""
+    return _read(Training, path, overrides)
+
+
+def _read(kind: type[Whole], path: Path, overrides: Sequence[str]) -> Whole:
     path = Path(path).absolute()
     settings = _read_settings(path)
     changes = [_parse_override(text) for text in overrides]
     for change in changes:
         settings = _changed(settings, change, change.keys)
     try:
-        return Job.model_validate(settings, context={"path": path, "folder": path.parent})
+        return kind.model_validate(settings, context={"path": path, "folder": path.parent})
     except ValidationError as error:
         raise UserError(f"{path}: {_describe(error, changes)}") from None
 
@@ -49,13 +61,13 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = plainyaml.parse(_read_text(path))
     except OSError as error:
-        raise UserError(f"{path}: the job file can't be read: {error.strerror}") from None
+        raise UserError(f"{path}: the file can't be read: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     if settings is None:
-        raise UserError(f"{path}: the job file is empty")
+        raise UserError(f"{path}: the file is empty")
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: found {_show(settings)}, expected keys such as model: and grid:")
+        raise UserError(f"{path}: found {_show(settings)}, expected keys such as model: and data:")
     return settings
 
 
@@ -63,7 +75,7 @@ def _read_text(path: Path) -> str:
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
-        raise ValueError("more than a megabyte: this is no job file")
+        raise ValueError("more than a megabyte: this is no file of settings")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

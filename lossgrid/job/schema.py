@@ -107,8 +107,18 @@ def _first_repeated(names: Iterable[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
+Loss = Annotated[Text, AfterValidator(_loss)]
+Metrics = Annotated[list[Annotated[Text, AfterValidator(_metric)]], AfterValidator(_metrics)]
+
+
+def default_metrics(data: dict[str, Any]) -> list[str]:
+    """What is computed beside the loss that `data` names, unless it says so itself."""
+    classifies = data.get("loss", "cross_entropy") == "cross_entropy"
+    return ["loss", "accuracy"] if classifies else ["loss"]
+
+
 class Section(BaseModel):
-    """A mapping of the job file with a fixed set of keys."""
+    """A mapping of a file with a fixed set of keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -131,11 +141,16 @@ class Section(BaseModel):
         return data
 
 
-class ModelSpec(Section):
-    """The network: how to build it, where its weights are, what it should score."""
+class NetworkSpec(Section):
+    """How to build the network."""
 
     factory: CallableSpec
     kwargs: Kwargs = {}
+
+
+class ModelSpec(NetworkSpec):
+    """The trained network: where its weights are, what it should score."""
+
     checkpoint: AbsolutePath | None = None
     recipe: CallableSpec | None = None
     expect: dict[str, Real] = {}
@@ -331,8 +346,8 @@ class Job(Section):
     output: AbsolutePath
     model: ModelSpec
     data: Annotated[dict[str, SplitSpec], BeforeValidator(_splits)]
-    loss: Annotated[Text, AfterValidator(_loss)] = "cross_entropy"
-    metrics: Annotated[list[Annotated[Text, AfterValidator(_metric)]], AfterValidator(_metrics)]
+    loss: Loss = "cross_entropy"
+    metrics: Metrics
     directions: DirectionsSpec = Field(default_factory=lambda: DirectionsSpec.model_validate({}))
     trajectories: Annotated[dict[str, TrajectorySpec], BeforeValidator(_trajectories)] = {}
     grid: GridSpec
@@ -344,11 +359,10 @@ class Job(Section):
     @classmethod
     def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         name = data.get("name", context["path"].stem)
-        classifies = data.get("loss", "cross_entropy") == "cross_entropy"
         return {
             "name": name,
             "output": f"out/{name}.vtkhdf",
-            "metrics": ["loss", "accuracy"] if classifies else ["loss"],
+            "metrics": default_metrics(data),
             **data,
         }
 

@@ -7,6 +7,7 @@ from lossgrid.problem.checkpoint import (
     load_checkpoint,
     open_checkpoint,
     read_checkpoint,
+    read_content,
     save_checkpoint,
 )
 from lossgrid.problem.factory import inside, load_callable
@@ -25,6 +26,7 @@ __all__ = [
     "open_checkpoint",
     "prepare_checkpoint",
     "read_checkpoint",
+    "read_content",
     "save_checkpoint",
     "shuffled",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import importlib
-import os
 import pickle
 import re
 import zipfile
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossgrid.durable import durable
 from lossgrid.errors import UserError, summary
 
 State = Mapping[str, Tensor]
@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         UserError: if the file is missing, cut short or something else, or if the safetensors
             package is needed and not installed.
     """
-    return _state(_content(path), path)
+    return _state(read_content(path), path)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def open_checkpoint(path: Path, model: nn.Module) -> Opened:
     Raises:
         UserError: as `load_checkpoint`, but for weights that are not finite.
     """
-    content = _content(path, mapped=True)
+    content = read_content(path, mapped=True)
     state = _state(content, path)
     _check_fit(state, model, path)
     absent = {name: buffer for name, buffer in model.named_buffers() if name not in state}
@@ -116,40 +116,20 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
-def save_checkpoint(state: State, path: Path) -> None:
-    """Write a state_dict so that ``path`` holds all of it or does not change, whatever happens.
-
-    What killed processes of this host have left of it beside it is removed.
+def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write a state_dict, or a dictionary with one, whole or not at all (see `durable`).
 
     Raises:
         UserError: if the file cannot be written.
     """
-    prefix = f".{path.name}.{os.uname().nodename}."
-    temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(prefix, path.parent)
-        try:
-            with temporary.open("wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with durable(path) as file:
+            torch.save(dict(content), file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise UserError(
             f"checkpoint {path} cannot be written ({summary(error)}): "
             "free some space, or name a folder that you may write to"
         ) from error
-
-
-def _remove_abandoned(prefix: str, folder: Path) -> None:
-    """Remove what dead processes have begun under a name."""
-    for file in folder.glob(f"{glob.escape(prefix)}*.tmp"):
-        process = file.name[len(prefix) : -len(".tmp")]
-        if process.isdigit() and not Path("/proc", process).exists():
-            file.unlink(missing_ok=True)
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> None:
@@ -203,7 +183,16 @@ def check_finite(model: nn.Module, source: str) -> None:
         )
 
 
-def _content(path: Path, mapped: bool = False) -> Any:
+def read_content(path: Path, mapped: bool = False) -> Any:
+    """Whatever a checkpoint file holds, on the CPU; nothing in it is executed.
+
+    Args:
+        path: of the file.
+        mapped: tensors are read from the disk when they are looked at, if the format allows it.
+
+    Raises:
+        UserError: as `read_checkpoint`.
+    """
     try:
         if path.suffix == ".safetensors":
             return importlib.import_module("safetensors.torch").load_file(path, device="cpu")

@@ -39,16 +39,16 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
-    """Seed the generators of torch, NumPy and Python with 0; put them back at the end.
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Seed the generators of torch, NumPy and Python; put them back at the end.
 
     What the user's code makes is then the same on every rank and at every resume.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
         try:
             yield
         finally:
@@ -89,13 +89,14 @@ def load_callable(spec: str, folder: Path) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def call(key: str, spec: str, folder: Path, *args: Any, **kwargs: Any) -> Any:
-    """Call what ``spec`` names inside ``folder``, with all generators seeded with 0.
+def call(key: str, spec: str, folder: Path, seed: int, /, *args: Any, **kwargs: Any) -> Any:
+    """Call what ``spec`` names inside ``folder``, with all generators seeded.
 
     Args:
         key: of the job file where the spec stands, for the error.
         spec: as in `load_callable`.
         folder: the job file's folder.
+        seed: of the generators.
         *args: handed to the callable.
         **kwargs: handed to the callable.
 
@@ -103,7 +104,7 @@ def call(key: str, spec: str, folder: Path, *args: Any, **kwargs: Any) -> Any:
         UserError: if the callable cannot be loaded, or raises.
     """
     function = load_callable(spec, folder)
-    with user_errors(f"{key} {spec!r}"), inside(folder), seeded():
+    with user_errors(f"{key} {spec!r}"), inside(folder), seeded(seed):
         return function(*args, **kwargs)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from lossgrid.data import Split
 from lossgrid.errors import UserError
-from lossgrid.job import Job, ModelSpec
+from lossgrid.job import Job, ModelSpec, NetworkSpec
 from lossgrid.problem.batchnorm import choose_statistics
 from lossgrid.problem.checkpoint import check_finite, load_checkpoint
 from lossgrid.problem.factory import call, user_errors
@@ -75,13 +75,13 @@ def load_problem(job: Job) -> Problem:
     return Problem(build_model, splits, loss, metrics, sampled, batchnorm.batches)
 
 
-def make_model(spec: ModelSpec, folder: Path) -> nn.Module:
-    """Call the model's factory, all generators seeded with 0.
+def make_model(spec: NetworkSpec, folder: Path, seed: int = 0) -> nn.Module:
+    """Call the model's factory, all generators seeded.
 
     Raises:
         UserError: if the factory fails or returns something that is not a module.
     """
-    model = call("model.factory", spec.factory, folder, **spec.kwargs)
+    model = call("model.factory", spec.factory, folder, seed, **spec.kwargs)
     if not isinstance(model, nn.Module):
         raise UserError(
             f"model.factory {spec.factory!r} returned {type(model).__name__}: "

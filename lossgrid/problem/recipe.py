@@ -27,7 +27,7 @@ def prepare_checkpoint(job: Job) -> bool:
     if spec.recipe is None or spec.checkpoint is None or os.path.exists(spec.checkpoint):
         return False
     model = make_model(spec, job.folder)
-    call("model.recipe", spec.recipe, job.folder, model)
+    call("model.recipe", spec.recipe, job.folder, 0, model)
     check_finite(model, f"model.recipe {spec.recipe!r}")
     save_checkpoint(model.state_dict(), spec.checkpoint)
     return True

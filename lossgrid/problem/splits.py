@@ -30,7 +30,7 @@ def load_split(name: str, spec: SplitSpec, folder: Path) -> Split:
             in length, or if there are no samples or fewer than asked for.
     """
     key = f"data.{name}"
-    made = call(f"{key}.factory", spec.factory, folder, **spec.kwargs)
+    made = call(f"{key}.factory", spec.factory, folder, 0, **spec.kwargs)
     if isinstance(made, Dataset):
         made = _read_dataset(made, key, spec, folder)
     elif isinstance(made, Split):

@@ -24,7 +24,7 @@ def refusal(path: Path, *overrides: str) -> str:
 
 def test_the_file_must_be_there(tmp_path: Path) -> None:
     missing = tmp_path / "no.yaml"
-    assert refusal(missing) == f"{missing}: the job file can't be read: No such file or directory"
+    assert refusal(missing) == f"{missing}: the file can't be read: No such file or directory"
     assert "Is a directory" in refusal(tmp_path)
     assert str(tmp_path) in refusal(tmp_path / "\0")
 
@@ -32,14 +32,14 @@ def test_the_file_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "the job file is empty"),
-        (b"# only words\n", "the job file is empty"),
+        (b"", "the file is empty"),
+        (b"# only words\n", "the file is empty"),
         (b"- a\n", "found a list, expected keys"),
         (b"just words", "found 'just words', expected keys"),
         (b"name: \xff\xfe", "not UTF-8 text (byte 6)"),
         ("name: x".encode("utf-16"), "not UTF-8 text"),
         (b"\x80\x02}q\x00.", "not UTF-8 text (byte 0)"),
-        (b"#" * 1_000_001, "this is no job file"),
+        (b"#" * 1_000_001, "this is no file of settings"),
         (b"grid: [", "not valid YAML"),
         (b"grid: 1\ngrid: 2", "key 'grid' is given twice (lines 1 and 2)"),
         (b"[" * 5000, "nested too deeply"),

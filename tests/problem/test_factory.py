@@ -123,14 +123,14 @@ def test_call_runs_in_the_folder_with_a_seed(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import os, torch\ndef f(x, y): return os.getcwd(), torch.initial_seed(), x, y"
     )
-    found = call("model.factory", "net.py:f", tmp_path, 1, y=2)
+    found = call("model.factory", "net.py:f", tmp_path, 0, 1, y=2)
     assert found == (str(tmp_path), 0, 1, 2)
 
 
 def test_call_names_key_spec_and_exception(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("def f(): raise ValueError('two\\nlines')")
     with pytest.raises(UserError) as raised:
-        call("model.factory", "net.py:f", tmp_path)
+        call("model.factory", "net.py:f", tmp_path, 0)
     assert str(raised.value) == "model.factory 'net.py:f' raised ValueError: two lines"
     with pytest.raises(UserError, match=r"model\.factory 'net.py:f' raised TypeError: .*'depth'"):
-        call("model.factory", "net.py:f", tmp_path, depth=3)
+        call("model.factory", "net.py:f", tmp_path, 0, depth=3)

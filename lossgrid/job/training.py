@@ -1,0 +1,139 @@
+"""The training file's sections: how a network's weights come about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from lossgrid.job.fields import (
+    AbsolutePath,
+    Count,
+    Momentum,
+    NotNegative,
+    Pixels,
+    Positive,
+    Seed,
+    Switch,
+    Threads,
+    refusal,
+)
+from lossgrid.job.schema import (
+    Loss,
+    Metrics,
+    NetworkSpec,
+    Section,
+    SplitSpec,
+    default_metrics,
+    metric_name,
+)
+
+SPLITS = ("train", "test")
+
+
+class InitialSpec(NetworkSpec):
+    """The network and the seed of its first weights."""
+
+    seed: Seed = 0
+
+
+class SamplesSpec(Section):
+    """What is trained on, and what is only looked at."""
+
+    train: SplitSpec
+    test: SplitSpec
+
+
+class OptimizerSpec(Section):
+    """One of torch.optim, and its settings; momentum and nesterov are those of sgd."""
+
+    kind: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Positive
+    momentum: Momentum = 0.9
+    nesterov: Switch = True
+    weight_decay: NotNegative = 0.0
+
+    @classmethod
+    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        for key in ("momentum", "nesterov"):
+            if key in data and data.get("kind") == "adam":
+                raise refusal("only applies to kind: sgd, and this is kind: adam", key)
+        return data
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> OptimizerSpec:
+        if self.nesterov and self.momentum == 0:
+            raise refusal("needs momentum; set it to false, or momentum to 0.9", "nesterov")
+        return self
+
+
+class ScheduleSpec(Section):
+    """The learning rate is multiplied by `gamma` after each of the epochs `milestones`."""
+
+    milestones: list[Count] = Field(default_factory=list)
+    gamma: Positive = 0.1
+
+
+class AugmentationSpec(Section):
+    """Random windows of images that get a black border of `crop` pixels; random mirroring."""
+
+    crop: Pixels = 0
+    flip: Switch = False
+
+
+class ComputeSpec(Section):
+    """Where and how exactly it is computed."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    threads: Threads = "auto"
+
+
+class Training(Section):
+    """A whole training file, overrides applied, defaults filled in, paths absolute.
+
+    Made by `read_training` alone.
+    """
+
+    output: AbsolutePath
+    model: InitialSpec
+    data: SamplesSpec
+    loss: Loss = "cross_entropy"
+    metrics: Metrics
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec = Field(default_factory=lambda: ScheduleSpec.model_validate({}))
+    augmentation: AugmentationSpec = Field(
+        default_factory=lambda: AugmentationSpec.model_validate({})
+    )
+    batch_size: Count
+    epochs: Count
+    every: Count = 1
+    seed: Seed = 0
+    compute: ComputeSpec = Field(default_factory=lambda: ComputeSpec.model_validate({}))
+
+    _path: Path = PrivateAttr()
+
+    @classmethod
+    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        output = f"out/{context['path'].stem}"
+        return {"output": output, "metrics": default_metrics(data), **data}
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the file that it was read from."""
+        self._path = context["path"]
+
+    @property
+    def folder(self) -> Path:
+        """The training file's folder, where relative paths start."""
+        return self._path.parent
+
+    @property
+    def columns(self) -> list[str]:
+        """The names `<split>_<metric>` of the values of an epoch, splits outermost."""
+        return [f"{split}_{metric_name(spec)}" for split in SPLITS for spec in self.metrics]
+
+    def learning_rate(self, epoch: int) -> float:
+        """With which epoch `epoch` is trained; the first is 1, the initial weights are 0."""
+        drops = sum(milestone < epoch for milestone in self.schedule.milestones)
+        return self.optimizer.learning_rate * self.schedule.gamma**drops

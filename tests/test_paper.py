@@ -1,0 +1,108 @@
+"""The files of jobs/: each is read, and those of the paper hold its settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lossgrid.job import Job, Training, read_job, read_training
+from lossgrid.models import vgg9
+from lossgrid.problem import save_checkpoint
+from lossgrid.problem.factory import call
+from lossgrid.problem.problem import make_model
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPER = ROOT / "jobs" / "paper"
+FILES = sorted((ROOT / "jobs").rglob("*.yaml"))
+PAGE = (ROOT / "docs" / "paper.md").read_text()
+
+
+def read(file: Path) -> Job | Training:
+    return read_training(file) if file.stem.endswith("train") else read_job(file)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_file_is_read_and_writes_below_out(file: Path) -> None:
+    settings = read(file)
+    assert settings.output.is_relative_to(ROOT / "out")
+    make_model(settings.model, settings.folder)
+
+
+def test_the_training_is_that_of_the_paper() -> None:
+    training = read_training(PAPER / "train.yaml")
+    rates = {epoch: training.learning_rate(epoch) for epoch in (1, 150, 151, 225, 226, 275, 276)}
+    assert rates == pytest.approx(
+        {1: 0.1, 150: 0.1, 151: 0.01, 225: 0.01, 226: 1e-3, 275: 1e-3, 276: 1e-4}
+    )
+    assert (training.epochs, training.every, training.batch_size) == (300, 1, 128)
+    assert training.optimizer.model_dump() == {
+        "kind": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+    }
+    assert training.augmentation.model_dump() == {"crop": 4, "flip": True}
+    assert training.data.train.samples is None
+
+
+def test_jobs_and_their_trainings_agree() -> None:
+    for folder in (PAPER, PAPER / "small"):
+        training = read_training(folder / "train.yaml")
+        for file in folder.glob("*.yaml"):
+            if file.name == "train.yaml":
+                continue
+            job = read_job(file)
+            assert {name: spec.model_dump() for name, spec in job.data.items()} == (
+                training.data.model_dump()
+            ), file
+            assert job.model.checkpoint is not None
+            assert job.model.checkpoint.name == f"epoch-{training.epochs}.pt", file
+            assert job.model.checkpoint.parent.parent == training.output.parent, file
+
+
+def rows_of_networks() -> list[list[str]]:
+    """What the page's table says to set for each network."""
+    _, _, table = PAGE.partition("| network | `--set` |")
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    return [[quoted.strip("'") for quoted in re.findall(r"`([^`]+)`", row)] for row in rows]
+
+
+@pytest.mark.parametrize("overrides", rows_of_networks(), ids=" ".join)
+def test_what_the_page_sets_for_each_network_is_read(overrides: list[str]) -> None:
+    training = read_training(PAPER / "train.yaml", overrides)
+    call("model.factory", training.model.factory, ROOT, 0, **training.model.kwargs)
+
+
+def test_every_file_of_the_paper_is_on_the_page() -> None:
+    assert len(rows_of_networks()) == 10
+    for file in PAPER.glob("*.yaml"):
+        assert f"`{file.name}`" in PAGE
+    for file in (PAPER / "small").glob("*.yaml"):
+        assert f"jobs/paper/small/{file.name}" in PAGE
+    for number in range(1, 16):
+        assert re.search(rf"Figures?[^|]*\b{number}\b", PAGE), number
+
+
+def test_the_page_makes_directions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line from the last weights to the first, and as long a one; both without statistics."""
+    states = {epoch: vgg9().state_dict() for epoch in (0, 300)}
+    (tmp_path / "out" / "paper" / "vgg9-128").mkdir(parents=True)
+    for epoch, state in states.items():
+        path = tmp_path / "out" / "paper" / "vgg9-128" / f"epoch-{epoch}.pt"
+        save_checkpoint({"epoch": epoch, "state_dict": state}, path)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(code, {})
+    with h5py.File(tmp_path / "out" / "paper" / "line-and-random.h5") as file:
+        x, y = (file[f"lossgrid/directions/{axis}"] for axis in "xy")
+        assert set(x) == set(y) == {name for name, _ in vgg9().named_parameters()}
+        for name in x:
+            ends = (states[epoch][name].numpy() for epoch in (0, 300))
+            np.testing.assert_allclose(x[name][()], np.subtract(*ends), atol=1e-6)
+        norms = [sum(np.square(axis[name][()]).sum() for name in axis) for axis in (x, y)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-4)
