@@ -17,8 +17,10 @@ class Extremes:
 
     Attributes:
         largest, smallest: Ritz values.
-        residual: the larger norm of H v - lambda v of the two (v of norm 1), divided by the
-            largest |lambda|. There is an eigenvalue within so much of each Ritz value.
+        residual: norm of H v - lambda v (v of norm 1), divided by |lambda|, of that of the two
+            where this is larger. There is an eigenvalue within so much of each Ritz value, and
+            mostly much nearer. The smallest is not measured by the largest, which is found many
+            products before it, and beside which it is often nothing.
         iterations: products that were computed.
     """
 
@@ -29,7 +31,7 @@ class Extremes:
 
     @property
     def ratio(self) -> float:
-        """|smallest / largest|: how far from convex (Li et al., "Are we really seeing convexity?")."""
+        """|smallest / largest|: 0 where the loss is convex, small where it nearly is."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(abs(np.float64(self.smallest) / np.float64(self.largest)))
 
@@ -75,7 +77,6 @@ def _ritz(diagonal: list[float], beside: list[float], norm: float) -> Extremes:
     """Of the tridiagonal matrix so far; `norm` is what would stand beside it next."""
     matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
     values, vectors = np.linalg.eigh(matrix)
-    rest = norm * float(np.abs(vectors[-1, [0, -1]]).max())
-    scale = float(np.abs(values).max())
-    residual = rest / scale if scale > 0 else (0.0 if rest == 0 else math.inf)
-    return Extremes(float(values[-1]), float(values[0]), residual, len(diagonal))
+    rests, sizes = norm * np.abs(vectors[-1, [0, -1]]), np.abs(values[[0, -1]])
+    each = np.divide(rests, sizes, out=np.where(rests > 0, np.inf, 0.0), where=sizes > 0)
+    return Extremes(float(values[-1]), float(values[0]), float(each.max()), len(diagonal))

@@ -82,8 +82,8 @@ def test_the_residual_bounds_the_error(seed: int, size: int) -> None:
     matrix = symmetric(size, seed)
     exact = torch.linalg.eigvalsh(matrix)
     found = extremes(lambda v: matrix @ v, start(size), 0.01, size)
-    reach = (found.residual + 1e-9) * max(abs(found.largest), abs(found.smallest))
     for value in (found.largest, found.smallest):
+        reach = found.residual * abs(value) + 1e-9 * float(exact.abs().max())
         assert float((exact - value).abs().min()) <= reach
     assert found.residual <= 0.01 or found.iterations == size
 
@@ -105,6 +105,15 @@ def test_a_factor_changes_neither_ratio_nor_work(seed: int, factor: float) -> No
     assert other.largest == pytest.approx(one.largest * factor, rel=1e-9)
     assert other.ratio == pytest.approx(one.ratio, rel=1e-9)
     assert other.iterations == one.iterations
+
+
+def test_a_small_end_is_not_lost_beside_a_large_one() -> None:
+    """As near a minimum: a few large eigenvalues, many near 0, and one a little below."""
+    diagonal = torch.cat([torch.tensor([100.0, 30.0, 10.0, -0.5]), torch.linspace(0, 0.4, 200)])
+    found = extremes(lambda v: diagonal.double() * v, start(204), 0.01, 204)
+    assert found.smallest == pytest.approx(-0.5, rel=1e-3)
+    assert found.largest == pytest.approx(100, rel=1e-6)
+    assert found.iterations < 60
 
 
 def test_few_iterations_leave_a_residual() -> None:
