@@ -33,7 +33,6 @@ def draw_slopes(axes: Axes, results: Landscape, snapshot: Snapshot) -> None:
         for axis, some in ((snapshot.beta, rows), (snapshot.alpha, columns))
     )
     alpha, beta = np.meshgrid(snapshot.alpha[columns], snapshot.beta[rows])
-    look = {"pivot": "mid", "width": 0.004, "headwidth": 4, "zorder": 3}
     axes.quiver(
         *(part[known] for part in (alpha, beta, across, up)),
         angles="xy",
@@ -42,7 +41,10 @@ def draw_slopes(axes: Axes, results: Landscape, snapshot: Snapshot) -> None:
         color="white",
         edgecolor="black",
         linewidth=0.3,
-        **look,
+        pivot="mid",
+        width=0.004,
+        headwidth=4,
+        zorder=3,
     )
 
 
