@@ -77,7 +77,8 @@ def test_only_the_splits_asked_for(tmp_path: Path) -> None:
 
 
 def test_three_ranks_give_the_bits_of_one(flavour: Flavour, tmp_path: Path) -> None:
-    path = job(tmp_path, evaluation={"batch_size": 7})
+    asked = {"gradient": {}, "eigenvalues": {"iterations": 4}, "trace": {"probes": 2}}
+    path = job(tmp_path, asked, evaluation={"batch_size": 16}, grid=plane(3, 3))
     run(path)
     alone = stacked(results(tmp_path))
     args = ["-m", "lossgrid", "run", path, "--overwrite"]
