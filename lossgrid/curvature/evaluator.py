@@ -17,9 +17,9 @@ from lossgrid.curvature.lanczos import extremes
 from lossgrid.curvature.trace import trace
 from lossgrid.errors import OutOfMemoryError, UserError, summary
 from lossgrid.evaluate import GridEvaluator
-from lossgrid.evaluate.memory import shortage_named
 from lossgrid.job import CurvatureSpec
 from lossgrid.problem import Problem
+from lossgrid.shortage import shortage_named
 from lossgrid.space import Grid, Plane
 
 OTHERS = 8
