@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from lossgrid.errors import DroppedError
 from lossgrid.evaluate.batches import Batch, batches
+from lossgrid.evaluate.evaluator import never
 from lossgrid.evaluate.networks import Place, PlainNetwork
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.streaming import placed
@@ -74,6 +76,7 @@ class Derivatives:
         for model in models:
             self._idle.put(model)
         width = len(models)
+        self._unwanted: Callable[[], bool] = never
         self._ahead = 2 * width  # results that wait for an earlier one, and so memory, are bounded
         self._pool = (
             ThreadPoolExecutor(width, initializer=torch.set_num_threads, initargs=(1,))
@@ -81,8 +84,9 @@ class Derivatives:
             else None
         )
 
-    def move(self, place: Place) -> None:
-        """Go to a place."""
+    def move(self, place: Place, unwanted: Callable[[], bool] = never) -> None:
+        """Go to a place; once `unwanted` is true, what is computed there is dropped."""
+        self._unwanted = unwanted
         torch.set_num_threads(1)  # see `Plan`
         with torch.no_grad():
             self._network.move([place])
@@ -116,6 +120,8 @@ class Derivatives:
         total = torch.zeros(self.size, dtype=torch.float64, device=self._device)
         work = partial(self._of_batch, split, vectors)
         for part in _in_order(self._pool, work, self._batches(split), self._ahead):
+            if self._unwanted():
+                raise DroppedError
             total += part
         return total / len(self._splits[split])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from lossgrid.curvature.lanczos import extremes
 from lossgrid.curvature.trace import trace
 from lossgrid.errors import OutOfMemoryError, UserError, summary
 from lossgrid.evaluate import GridEvaluator
+from lossgrid.evaluate.evaluator import never
 from lossgrid.job import CurvatureSpec
 from lossgrid.problem import Problem
 from lossgrid.shortage import shortage_named
@@ -94,12 +95,22 @@ class CurvatureEvaluator:
         self._try()
 
     @shortage_named()
-    def __call__(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Values of grid points: float64, shape (n, len(columns))."""
+    def __call__(
+        self, points: NDArray[np.int64], unwanted: Callable[[], bool] = never
+    ) -> NDArray[np.float64]:
+        """Values of grid points: float64, shape (n, len(columns)).
+
+        Args:
+            points: flat indices.
+            unwanted: asked between batches; once it is true the points are dropped.
+
+        Raises:
+            DroppedError: they are.
+        """
         rows = []
         for point in points:
-            known = self._evaluator(np.array([point]))[0]
-            self._derivatives.move(self._grid.at(int(point)))
+            known = self._evaluator(np.array([point]), unwanted)[0]
+            self._derivatives.move(self._grid.at(int(point)), unwanted)
             rows.append([*known, *(x for split in self._splits for x in self._at(split))])
         return np.array(rows)
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from lossgrid.curvature.derivatives import Derivatives
 from lossgrid.data import Split
+from lossgrid.errors import DroppedError
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import mse
 from lossgrid.space import Layout, Plane
@@ -118,3 +119,25 @@ def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
 
 def _first(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return outputs[:, 0]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_what_is_unwanted_is_dropped_between_batches(lanes: int) -> None:
+    found = derivatives(lanes=lanes)
+    asked: list[bool] = []
+
+    def unwanted() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    found.move(PLACE, unwanted)
+    with pytest.raises(DroppedError):
+        found.gradient("train")
+    found.move(PLACE)
+    assert torch.equal(found.gradient("train"), gradient_of_a_new_one())
+
+
+def gradient_of_a_new_one() -> torch.Tensor:
+    new = derivatives()
+    new.move(PLACE)
+    return new.gradient("train")

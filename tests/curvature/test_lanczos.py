@@ -53,30 +53,6 @@ def test_they_are_those_of_scipy() -> None:
     np.testing.assert_allclose([found.smallest, found.largest], np.sort(theirs), rtol=1e-6)
 
 
-def test_they_are_those_of_curvlinops() -> None:
-    """It is in no environment: it asks for another torch (install it beside, without its own)."""
-    curvlinops = pytest.importorskip("curvlinops")
-    from tests.curvature.small import plane, samples, trained
-
-    ours, model = derivatives(), trained().double()
-    ours.move(PLACE)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            for coordinate, direction in zip(PLACE, plane().directions, strict=True):
-                weight.add_(coordinate * direction.get(name, torch.zeros(())))
-    split, weights = samples(), dict(model.named_parameters())
-    weights.pop("unused")  # which it does not allow; it comes first
-    theirs = curvlinops.HessianLinearOperator(
-        model, torch.nn.CrossEntropyLoss(), list(weights.values()), [(split.inputs, split.targets)]
-    )
-    vector = start(ours.size)
-    vector[:2] = 0
-    assert next(iter(dict(model.named_parameters()))) == "unused"
-    torch.testing.assert_close(
-        ours.product("train", vector)[2:], theirs @ vector[2:], rtol=1e-8, atol=1e-12
-    )
-
-
 @given(seed=st.integers(0, 1000), size=st.integers(1, 30))
 def test_the_residual_bounds_the_error(seed: int, size: int) -> None:
     matrix = symmetric(size, seed)
