@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu environments system clean
+.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -38,6 +38,9 @@ bench-page: .venv/installed-dev ## measure an interactive page in a browser (not
 
 bench-gpu: .venv/installed-dev ## measure what a point costs on one GPU (not part of the tests)
 	$(BIN)/python benchmarks/gpu.py
+
+bench-curvature: .venv/installed-dev ## measure what curvature costs (not part of the tests)
+	$(BIN)/python benchmarks/curvature.py
 
 environments: ## create the environments of the tests
 	@$(MAKE) --no-print-directory system

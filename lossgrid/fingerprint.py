@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -48,6 +49,8 @@ def fingerprint(
         "tolerance": _by_rule(job.evaluation.tolerance),
         "batchnorm": _statistics(job.evaluation.batchnorm),
     }
+    if job.curvature is not None:
+        parts["curvature"] = json.dumps(job.curvature.model_dump(), sort_keys=True)
     return parts | {f"data {name}": contents(split) for name, split in problem.splits.items()}
 
 

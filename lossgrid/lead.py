@@ -229,10 +229,10 @@ class Lead:
         """
         if sum(map(len, found)) < points.size:
             return True
-        exact = np.empty((points.size, len(prepared.evaluator.columns)))
+        exact = np.empty((points.size, len(prepared.whole.columns)))
         for rank, values in enumerate(found):
             exact[rank :: len(found)] = values
-        write_precision(self._found, prepared.evaluator.columns, points, exact)
+        write_precision(self._found, prepared.whole.columns, points, exact)
         return False
 
     def conclude(self, unfinished: bool) -> int:

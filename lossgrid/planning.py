@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lossgrid import epochs
+from lossgrid.curvature import Cost, CurvatureEvaluator
 from lossgrid.engine import world as worlds
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
@@ -43,7 +44,9 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         prepared = equip(trained, loaded, choose(trained, loaded, plan, room))
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
-    seconds /= prepared.evaluator.points_per_pass  # a pass is as long if it is not full
+    seconds /= prepared.whole.points_per_pass  # a pass is as long if it is not full
+    cost = prepared.evaluator.cost() if isinstance(prepared.evaluator, CurvatureEvaluator) else None
+    seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
     chunks = _chunks(job, prepared, ranks, pending, seconds)
@@ -62,7 +65,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "why": f"{why}; to pin it: evaluation: {_pin(prepared.plan)}",
         "memory": _memory(prepared),
         "disk": _disk(prepared),
-        "a point": f"{seconds:.3g} s here",
+        **({"curvature": _curvature(cost)} if cost else {}),
+        "a point": f"{'at most ' if cost and cost.products else ''}{seconds:.3g} s here",
         "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
@@ -128,9 +132,19 @@ def _chunks(job: Job, prepared: Prepared, ranks: int, pending: int, seconds: flo
 
 
 def _at_most(job: Job) -> str:
-    """A tolerance saves what is not known before."""
+    """A tolerance saves what is not known before, and so do eigenvalues that are found early."""
     tolerance = job.evaluation.tolerance
-    return "" if tolerance is None else f"to a tolerance of {tolerance:g}, at most "
+    if tolerance is not None:
+        return f"to a tolerance of {tolerance:g}, at most "
+    return "at most " if job.curvature and job.curvature.eigenvalues else ""
+
+
+def _curvature(cost: Cost) -> str:
+    """What derivatives cost, in gradients as well as in seconds."""
+    products = f"{cost.products} Hessian products of {cost.product:.3g} s" if cost.products else ""
+    each = f" ({cost.product / cost.gradient:.2g} gradients each)" if products else ""
+    gradient = f"a gradient takes {cost.gradient:.3g} s"
+    return f"{gradient}, a point at most {products}{each}" if products else gradient
 
 
 def _ranks(ranks: int) -> str:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lossgrid import precision
+from lossgrid.curvature import CurvatureEvaluator, vectors_bytes
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
@@ -78,7 +79,7 @@ class Prepared:
         loaded: the job's parts.
         checked: the plan.
         whole: computes all samples of points.
-        evaluator: of grid points: that, or some of the samples.
+        evaluator: of grid points: that, that and curvature, or some of the samples.
         samples: what it keeps for finer lattices, if it does; to be opened for each stage.
     """
 
@@ -182,7 +183,7 @@ class Prepared:
         Raises:
             OutOfMemoryError: a smaller plan may do.
         """
-        width = len(self.evaluator.columns)
+        width = len(self.whole.columns)
         if points.size == 0 or stopping():
             return np.empty((0, width))
         exact = self.plan.exact
@@ -255,8 +256,10 @@ def choose(job: Job, loaded: Loaded, stored: Plan | None, room: int) -> Checked:
     width = widths(problem)
     hoped = choose_plan(evaluation, problem, loaded.device, width)
 
+    vectors = vectors_bytes(job.curvature, problem) if job.curvature else 0
+
     def need(plan: Plan) -> int:
-        return needed(plan, problem, plane, width, loaded.lanes)
+        return needed(plan, problem, plane, width, loaded.lanes) + vectors
 
     plan = fitted(hoped, need, room, job.evaluation.batch_size != "auto")
     return _checked(job, loaded, plan, plan != hoped)
@@ -308,9 +311,14 @@ def equip(job: Job, loaded: Loaded, checked: Checked) -> Prepared:
     """Make what evaluates points as has been chosen, on every rank."""
     whole = loaded.evaluator(checked.plan, checked.recorded[checked.plan])
     keep_memory(loaded.device)
+    problem, grid = loaded.problem, loaded.grid
+    if job.curvature is not None:
+        bending = CurvatureEvaluator(
+            whole, problem, loaded.plane, grid, job.curvature, loaded.device, loaded.lanes
+        )
+        return Prepared(loaded, checked, whole, bending, None)
     if job.evaluation.tolerance is None:
         return Prepared(loaded, checked, whole, whole, None)
-    problem, grid = loaded.problem, loaded.grid
     sizes = [(len(problem.metrics), len(split)) for split in problem.splits.values()]
     samples = SampleFile(samples_path(job.output), grid.shape, sizes)
     some = AdaptiveEvaluator(whole, grid, problem, job.evaluation.tolerance, samples)

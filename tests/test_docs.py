@@ -71,7 +71,8 @@ def test_the_job_runs_and_its_results_are_read(folder: Path) -> None:
     found: dict[str, Any] = {}
     exec(blocks("python")[2], found)
     assert found["loss"].shape == (5, 5)
-    assert set(found["results"].values) == {"test_loss", "test_accuracy", "test_margin"}
+    metrics = {"test_loss", "test_accuracy", "test_margin", "test_loss_se_data"}
+    assert set(found["results"].values) == metrics
 
 
 def test_a_direction_file_is_used(folder: Path) -> None:

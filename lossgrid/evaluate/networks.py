@@ -116,10 +116,13 @@ class PlainNetwork:
             self._statistics.gather()
 
     def lanes(self, count: int) -> list[Forward]:
-        """A module each, since it may keep state as it runs; one if its copies would share it."""
+        """See `MovingNetwork`."""
+        return [partial(_with_copies, model) for model in self.modules(count)]
+
+    def modules(self, count: int) -> list[nn.Module]:
+        """A module a lane, since it may keep state as it runs; one if its copies would share it."""
         alone = count > 1 and self.recorded
-        models = [self._bound() for _ in range(1 if alone else count)]
-        return [partial(_with_copies, model) for model in models]
+        return [self._bound() for _ in range(1 if alone else count)]
 
     @property
     def recorded(self) -> bool:

@@ -119,6 +119,10 @@ def _pixels(value: object) -> int:
     return _integer(value, 0, 1024, "an integer from 0 to 1024")
 
 
+def _sample_size(value: object) -> int:
+    return _integer(value, 2, 2**31 - 1, "an integer >= 2")
+
+
 def _axis_points(value: object) -> int:
     return _integer(value, 1, 1_000_000, "an integer from 1 to 1000000")
 
@@ -187,6 +191,7 @@ Share = Annotated[float, BeforeValidator(_share)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Count = Annotated[int, BeforeValidator(_count)]
 Pixels = Annotated[int, BeforeValidator(_pixels)]
+SampleSize = Annotated[int, BeforeValidator(_sample_size)]
 AxisPoints = Annotated[int, BeforeValidator(_axis_points)]
 Seed = Annotated[int, BeforeValidator(_seed)]
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]

@@ -32,6 +32,7 @@ from lossgrid.job.fields import (
     Kwargs,
     Patterns,
     Real,
+    SampleSize,
     Seed,
     Share,
     Switch,
@@ -44,6 +45,7 @@ from lossgrid.job.fields import (
 
 _LOSSES = ("cross_entropy", "mse")
 _METRICS = ("loss", "accuracy", *_LOSSES)
+_OF_CURVATURE = ("curvature", "splits")
 
 DATA_ERROR = "loss_se_data"
 """The result that tells a mean loss's standard error as that of a sample of more data."""
@@ -325,6 +327,63 @@ class EvaluationSpec(Section):
         return self
 
 
+class GradientSpec(Section):
+    """The gradient's norm, and what of it lies in the plane."""
+
+
+class EigenvaluesSpec(Section):
+    """The Hessian's largest and smallest eigenvalue."""
+
+    tolerance: Share = 0.01
+    iterations: Count = 100
+    seed: Seed = 0
+
+
+class TraceSpec(Section):
+    """The Hessian's trace, estimated from random probes."""
+
+    probes: SampleSize = 20
+    seed: Seed = 0
+
+
+class CurvatureSpec(Section):
+    """How the loss bends at each point, with respect to all parameters."""
+
+    splits: list[str] | None = None
+    gradient: GradientSpec | None = None
+    eigenvalues: EigenvaluesSpec | None = None
+    trace: TraceSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_asked(self) -> CurvatureSpec:
+        if not (self.gradient or self.eigenvalues or self.trace):
+            raise expected("at least one of gradient, eigenvalues, trace, such as {gradient: {}}")
+        if self.splits is not None and (not self.splits or _first_repeated(self.splits)):
+            raise refusal("expected names of splits, each once", "splits")
+        return self
+
+    def splits_of(self, known: Iterable[str]) -> list[str]:
+        """The splits that are asked for, by default all."""
+        return list(known) if self.splits is None else list(self.splits)
+
+    def columns_of(self, known: Iterable[str], *, is_plane: bool) -> list[str]:
+        """The names of the results, splits outermost.
+
+        Args:
+            known: the job's splits.
+            is_plane: whether there is a beta.
+        """
+        names: list[str] = []
+        if self.gradient:
+            names += ["gradient_norm", "gradient_alpha"] + ["gradient_beta"] * is_plane
+        if self.eigenvalues:
+            parts = ("max", "min", "ratio", "residual", "iterations")
+            names += [f"eigenvalue_{part}" for part in parts]
+        if self.trace:
+            names += ["trace", "trace_sem"]
+        return [f"{split}_{name}" for split in self.splits_of(known) for name in names]
+
+
 class RuntimeSpec(Section):
     """How the ranks share the work; changes no result."""
 
@@ -352,6 +411,7 @@ class Job(Section):
     trajectories: Annotated[dict[str, TrajectorySpec], BeforeValidator(_trajectories)] = {}
     grid: GridSpec
     evaluation: EvaluationSpec = EvaluationSpec()
+    curvature: CurvatureSpec | None = None
     runtime: RuntimeSpec = RuntimeSpec()
 
     _path: Path = PrivateAttr()
@@ -408,6 +468,35 @@ class Job(Section):
                 f"moves running statistics, which batchnorm.mode: {mode} does not use",
                 "directions",
                 "include",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_curvature(self) -> Job:
+        if self.curvature is None:
+            return self
+        for split in self.curvature.splits or []:
+            if split not in self.data:
+                raise refusal(f"{split!r} is no split {unknown(split, self.data)}", *_OF_CURVATURE)
+        alone = "does not go with curvature; compute that in a job of its own, on a coarser grid"
+        if self.evaluation.tolerance is not None:
+            raise refusal(alone, "evaluation", "tolerance")
+        if self.grid.refine is not None:
+            raise refusal(alone, "grid", "refine")
+        if self.evaluation.batchnorm.mode != "eval":
+            raise refusal("must be eval with curvature", "evaluation", "batchnorm", "mode")
+        if self.curvature.gradient and self.directions.include == "state":
+            raise refusal(
+                "needs directions.include: parameters, as torch has no derivatives by BatchNorm's "
+                "running statistics",
+                "curvature",
+                "gradient",
+            )
+        added = self.curvature.columns_of(self.data, is_plane=self.grid.beta is not None)
+        repeated = _first_repeated([*self.columns, *added])
+        if repeated:
+            raise refusal(
+                f"with curvature {repeated!r} is the name of a result of its own", "metrics"
             )
         return self
 

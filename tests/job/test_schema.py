@@ -302,7 +302,7 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
             {"output": "o.vtkhdf", "trajectories": {"sgd": {"checkpoints": ["a", "o.vtkhdf"]}}},
             "is an input of the job",
         ),
-        ({"curvature": None}, "curvature: unknown key"),
+        ({"curvatures": None}, "curvatures: unknown key (did you mean 'curvature'?"),
     ],
 )
 def test_other_bad_values_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -414,3 +414,57 @@ def test_jobs_that_differ_are_not_equal(tmp_path: Path) -> None:
     assert job == read(tmp_path, minimal())
     assert job != read(tmp_path, minimal(), "directions.seed=1")
     assert job != "job"
+
+
+@pytest.mark.parametrize(
+    ("curvature", "sentence"),
+    [
+        (
+            {},
+            "curvature: found an empty mapping, expected at least one of gradient, eigenvalues",
+        ),
+        ({"gradients": {}}, "curvature.gradients: unknown key (did you mean 'gradient'?"),
+        ({"gradient": {}, "splits": ["tset"]}, "curvature.splits: 'tset' is no split"),
+        ({"gradient": {}, "splits": []}, "curvature.splits: expected names of splits, each once"),
+        ({"trace": {"probes": 1}}, "curvature.trace.probes: found 1, expected an integer >= 2"),
+        (
+            {"eigenvalues": {"tolerance": 1}},
+            "curvature.eigenvalues.tolerance: found 1, expected a number between 0 and 1",
+        ),
+    ],
+)
+def test_curvature_must_make_sense(
+    tmp_path: Path, curvature: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in refusal(tmp_path, minimal(curvature=curvature))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"evaluation": {"tolerance": 0.01}}, "evaluation.tolerance"),
+        ({"grid": {"alpha": {"min": 0, "max": 1, "points": 3}, "refine": 0.01}}, "grid.refine"),
+        ({"directions": {"include": "state"}}, "curvature.gradient"),
+        (
+            {"evaluation": {"batchnorm": {"mode": "train"}, "batch_size": 8}},
+            "evaluation.batchnorm.mode",
+        ),
+        ({"metrics": ["loss", "m.py:trace"]}, "metrics"),
+    ],
+)
+def test_curvature_does_not_go_with_everything(
+    tmp_path: Path, changes: dict[str, Any], key: str
+) -> None:
+    asked = {"curvature": {"gradient": {}, "trace": {}}}
+    assert refusal(tmp_path, minimal(**asked, **changes)).startswith(f"{key}: ")
+
+
+def test_curvature_names_its_columns(tmp_path: Path) -> None:
+    job = read(tmp_path, minimal(curvature={"gradient": {}, "trace": {}}))
+    assert job.curvature is not None
+    assert job.curvature.columns_of(["a"], is_plane=False) == [
+        "a_gradient_norm",
+        "a_gradient_alpha",
+        "a_trace",
+        "a_trace_sem",
+    ]

@@ -18,6 +18,7 @@ class Options:
         levels: values of the contour lines.
         title: whether name, best point and what is missing stand above.
         trajectory: whether projected checkpoints are drawn, where there are any.
+        arrows: whether arrows show where the loss falls most steeply.
         style: a file of matplotlib's settings that differ from lossgrid's.
         size: width and height of the figure in inches.
     """
@@ -28,5 +29,6 @@ class Options:
     levels: tuple[float, ...] | None = None
     title: bool = True
     trajectory: bool = True
+    arrows: bool = False
     style: Path | None = None
     size: tuple[float, float] | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lossgrid.errors import UserError
 from lossgrid.view import Landscape
 from lossgrid.view.figures.curves import curves_of, draw_curves, mark_best_of_curves, sides_of
 from lossgrid.view.figures.heading import best_note, write_heading
@@ -18,6 +19,7 @@ from lossgrid.view.figures.plane import (
     planes_of,
 )
 from lossgrid.view.figures.sheet import add_legend, sheet, told
+from lossgrid.view.figures.slopes import draw_slopes
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
 from lossgrid.view.snapshot import Snapshot, is_plane, steepness, words
@@ -39,6 +41,8 @@ def plot(results: Landscape, output: Path, options: Options) -> str:
         ratio = steepness(results.alpha, results.beta) or 1.0
         with sheet(output, options, (1, len(snapshots)), ratio) as figure:
             _draw_planes(figure, results, snapshots, options)
+    elif options.arrows:
+        raise UserError(f"{results.name}: is a line, where no arrows can be; leave out --arrows")
     else:
         snapshots = [curves_of(results, options.columns)]
         with sheet(output, options) as figure:
@@ -58,6 +62,8 @@ def _draw_planes(
         plane = draw_plane(axes, snapshot, scale, options)
         plane.add_colour_bar()
         drawn.append(plane)
+        if options.arrows:
+            draw_slopes(axes, results, snapshot)
         if options.trajectory:
             legend = draw_over_plane(axes, results.trajectories)
         if options.title:

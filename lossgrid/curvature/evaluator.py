@@ -1,0 +1,176 @@
+"""Values of grid points, and beside them how the loss bends there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossgrid.curvature.derivatives import Derivatives
+from lossgrid.curvature.lanczos import extremes
+from lossgrid.curvature.trace import trace
+from lossgrid.errors import OutOfMemoryError, UserError, summary
+from lossgrid.evaluate import GridEvaluator
+from lossgrid.evaluate.evaluator import never
+from lossgrid.job import CurvatureSpec
+from lossgrid.problem import Problem
+from lossgrid.shortage import shortage_named
+from lossgrid.space import Grid, Plane
+
+OTHERS = 8
+"""Vectors of as many numbers as there are parameters that are kept beside those of Lanczos."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What curvature costs, measured at theta, over all splits that it is asked for.
+
+    Attributes:
+        gradient: seconds of a loss-and-gradient evaluation.
+        product: seconds of a product with the Hessian.
+        gradients, products: of these at a point, at most.
+    """
+
+    gradient: float
+    product: float
+    gradients: int
+    products: int
+
+    @property
+    def seconds(self) -> float:
+        """A point takes at most."""
+        return self.gradients * self.gradient + self.products * self.product
+
+
+def vectors_bytes(spec: CurvatureSpec, problem: Problem) -> int:
+    """What curvature takes at most of memory beyond what a batch does, which is not foreseen."""
+    size = sum(parameter.numel() for parameter in problem.build_model().parameters())
+    kept = min(spec.eigenvalues.iterations, size) if spec.eigenvalues else 0
+    return 8 * size * (kept + OTHERS)
+
+
+class CurvatureEvaluator:
+    """What an evaluator finds at a point, and the curvature there.
+
+    Args:
+        evaluator: of loss and metrics.
+        problem: model, data, loss.
+        plane: theta and directions.
+        grid: coordinates.
+        spec: what is asked for.
+        device: of this rank.
+        lanes: batches that run at a time.
+
+    Raises:
+        OutOfMemoryError: here and from every method that computes.
+        UserError: the network or its loss can't be differentiated twice.
+    """
+
+    points_per_pass = 1
+
+    @shortage_named()
+    def __init__(
+        self,
+        evaluator: GridEvaluator,
+        problem: Problem,
+        plane: Plane,
+        grid: Grid,
+        spec: CurvatureSpec,
+        device: torch.device,
+        lanes: int,
+    ) -> None:
+        self._evaluator = evaluator
+        self._grid = grid
+        self._spec = spec
+        self._splits = spec.splits_of(problem.splits)
+        added = spec.columns_of(problem.splits, is_plane=grid.beta is not None)
+        self.columns = (*evaluator.columns, *added)
+        self._derivatives = Derivatives(problem, plane, evaluator.plan, device, lanes, self._splits)
+        self._try()
+
+    @shortage_named()
+    def __call__(
+        self, points: NDArray[np.int64], unwanted: Callable[[], bool] = never
+    ) -> NDArray[np.float64]:
+        """Values of grid points: float64, shape (n, len(columns)).
+
+        Args:
+            points: flat indices.
+            unwanted: asked between batches; once it is true the points are dropped.
+
+        Raises:
+            DroppedError: they are.
+        """
+        rows = []
+        for point in points:
+            known = self._evaluator(np.array([point]), unwanted)[0]
+            self._derivatives.move(self._grid.at(int(point)), unwanted)
+            rows.append([*known, *(x for split in self._splits for x in self._at(split))])
+        return np.array(rows)
+
+    @shortage_named()
+    def cost(self) -> Cost:
+        """Measure a gradient and a product."""
+        derivatives = self._derivatives
+        derivatives.move((0.0, 0.0))
+        vector = derivatives.drawn(0, 0, "cost")
+        eigenvalues, traces = self._spec.eigenvalues, self._spec.trace
+        products = min(eigenvalues.iterations, derivatives.size) if eigenvalues else 0
+        products += traces.probes if traces else 0
+        return Cost(
+            sum(_seconds(partial(derivatives.gradient, split)) for split in self._splits),
+            sum(_seconds(partial(derivatives.product, split, vector)) for split in self._splits),
+            1 if self._spec.gradient else 0,
+            products,
+        )
+
+    def _at(self, split: str) -> Iterator[float]:
+        """Curvature of one split where we are, in the order of `CurvatureSpec.columns_of`."""
+        derivatives, spec = self._derivatives, self._spec
+        product = partial(derivatives.product, split)
+        if spec.gradient:
+            gradient = derivatives.gradient(split)
+            yield float(gradient.norm())
+            yield from (float(gradient @ direction) for direction in derivatives.directions)
+        if spec.eigenvalues:
+            asked = spec.eigenvalues
+            start = derivatives.drawn(asked.seed, 0, "lanczos")
+            found = extremes(product, start, asked.tolerance, asked.iterations)
+            yield from (found.largest, found.smallest, found.ratio)
+            yield from (found.residual, found.iterations)
+        if spec.trace:
+            yield from trace(product, self._probes(spec.trace.seed, spec.trace.probes))
+
+    def _probes(self, seed: int, count: int) -> Iterator[Tensor]:
+        for number in range(count):
+            drawn = self._derivatives.drawn(seed, number, "trace")
+            yield torch.where(drawn < 0, -1.0, 1.0).double()
+
+    def _try(self) -> None:
+        """See at theta, before anything is spent, whether there are second derivatives."""
+        self._derivatives.move((0.0, 0.0))
+        for split in self._splits:
+            try:
+                with shortage_named():
+                    self._derivatives.try_batch(split)
+            except OutOfMemoryError:
+                raise
+            except Exception as error:
+                raise UserError(
+                    f"curvature: model and loss can't be differentiated twice: {summary(error)}; "
+                    "use operations that torch can differentiate, or leave curvature out"
+                ) from error
+
+
+def _seconds(work: partial[Tensor]) -> float:
+    """Of the second call."""
+    work()
+    began = time.perf_counter()
+    work().sum().item()
+    return time.perf_counter() - began
