@@ -180,7 +180,7 @@ class Lead:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._announce()
-        columns = prepared.whole.columns
+        columns = prepared.whole.columns_of_place
         self.following = Following(self._results, columns, self._job.folder, self._say)
         return Order(
             compute=len(self._pending) > 0,
@@ -346,7 +346,7 @@ class Lead:
             columns=prepared.evaluator.columns,
             directions={
                 axis: {name: d.numpy() for name, d in direction.items()}
-                for axis, direction in zip("xy", plane.directions, strict=False)
+                for axis, direction in plane.directions.items()
             },
             geometry=plane.geometry(),
             attributes={

@@ -126,7 +126,7 @@ class Prepared:
                 f"model, loss or metrics fail at theta itself: {summary(error)}; "
                 "mend them or the data"
             ) from error
-        columns = self.whole.columns
+        columns = self.whole.columns_of_place
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
@@ -225,7 +225,7 @@ def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
     with fitting("weights and directions"):
         model = problem.build_model()
         plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
-        grid = Grid.of(job.grid)
+        grid = Grid.of(job)
         made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
     return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)
 

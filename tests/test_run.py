@@ -42,6 +42,25 @@ def test_one_rank_completes_a_plane(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "toy.png").exists()
 
 
+def test_several_draws_are_the_lines_of_each_alone(tmp_path: Path) -> None:
+    """And are stored with their directions, of which the first is that of one draw."""
+    line = {"alpha": plane(7, 5)["alpha"]}
+    for name, draws in (("one", 1), ("three", 3)):
+        (tmp_path / name).mkdir()
+        assert run(toy_job(tmp_path / name, grid=line, directions={"draws": draws})) == COMPLETE
+    one, three = results(tmp_path / "one"), results(tmp_path / "three")
+    for column in TOY_COLUMNS:
+        lines = [three.values[f"{column}_d{draw}"] for draw in range(3)]
+        np.testing.assert_allclose(lines[0], one.values[column], rtol=1e-6)
+        np.testing.assert_allclose(three.values[column], np.mean(lines, axis=0), rtol=1e-14)
+        assert not np.allclose(lines[1], lines[2])
+    with h5py.File(one.path) as alone, h5py.File(three.path) as file:
+        directions = file["lossgrid/directions"]
+        assert list(directions) == ["x_d0", "x_d1", "x_d2"]
+        first = alone["lossgrid/directions/x/0.weight"][()]
+        np.testing.assert_array_equal(directions["x_d0/0.weight"][()], first)
+
+
 def test_one_rank_needs_no_mpi(tmp_path: Path) -> None:
     code = (
         "import sys\n"

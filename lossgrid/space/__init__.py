@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lossgrid.space.directions import Direction
-from lossgrid.space.grid import Grid
+from lossgrid.space.grid import Grid, Place
 from lossgrid.space.layout import Layout
 from lossgrid.space.plane import Plane, build_plane
 from lossgrid.space.principal import Principal, principal
@@ -13,6 +13,7 @@ __all__ = [
     "Direction",
     "Grid",
     "Layout",
+    "Place",
     "Plane",
     "Principal",
     "Projection",
