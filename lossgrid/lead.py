@@ -134,6 +134,8 @@ class Lead:
         self._compare(reports)
         facts = loaded.plane.geometry().items()
         self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
+        if warning := loaded.warning():
+            self._say(warning)
         self._project(loaded)
         self._parallel = self._is_parallel([parallel for _, parallel in reports])
         if stored is None and self._job.evaluation.tune:

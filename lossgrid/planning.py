@@ -69,6 +69,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "a point": f"{'at most ' if cost and cost.products else ''}{seconds:.3g} s here",
         "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
+    if warning := prepared.loaded.warning():
+        facts["beware"] = warning
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
 
 

@@ -40,7 +40,7 @@ from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_checkpoint, load_problem, shuffled
 from lossgrid.shortage import fitting
-from lossgrid.space import Grid, Plane, Principal, build_plane
+from lossgrid.space import Grid, Plane, Principal, build_plane, negative_variances
 from lossgrid.store.samples import SampleFile, samples_path
 
 
@@ -63,6 +63,10 @@ class Loaded:
     device: torch.device
     lanes: int
     fingerprint: dict[str, str]
+
+    def warning(self) -> str | None:
+        """A sentence on points of the grid that have no loss, if it is known that there are any."""
+        return negative_variances(self.plane, self.grid, self.problem.build_model())
 
     def evaluator(self, plan: Plan, recorded: bytes | None = None) -> GridEvaluator:
         """What evaluates points by a plan; `recorded` is what another evaluator of it recorded."""

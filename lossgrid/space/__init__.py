@@ -8,6 +8,7 @@ from lossgrid.space.layout import Layout
 from lossgrid.space.plane import Plane, build_plane
 from lossgrid.space.principal import Principal, principal
 from lossgrid.space.projection import Projection
+from lossgrid.space.variances import negative_variances
 
 __all__ = [
     "Direction",
@@ -18,5 +19,6 @@ __all__ = [
     "Principal",
     "Projection",
     "build_plane",
+    "negative_variances",
     "principal",
 ]
