@@ -156,7 +156,7 @@ def test_the_second_axis_may_be_random(tmp_path: Path) -> None:
         ({"grid": plane()["grid"]}, "directions.draws: does not go with grid.beta: several draws"),
         ({"trajectories": {"sgd": {"checkpoints": "e*.pt"}}}, "does not go with trajectories"),
         ({"evaluation": {"tolerance": 0.1}}, "draws: does not go with evaluation.tolerance"),
-        ({"curvature": {"gradient": True}}, "draws: does not go with curvature"),
+        ({"curvature": {"gradient": {}}}, "draws: does not go with curvature"),
         ({"metrics": ["loss", "m.py:loss_d2"]}, "metrics: 'test_loss_d2' is the name of a result"),
     ],
 )
