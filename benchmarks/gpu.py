@@ -165,7 +165,8 @@ def truth(problem: Problem, plane: Plane, device: torch.device) -> list[float]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 moved = still[name].clone()
-                for coordinate, direction in zip((alpha, beta), plane.directions, strict=True):
+                directions = plane.directions.values()
+                for coordinate, direction in zip((alpha, beta), directions, strict=True):
                     if name in direction:
                         moved += coordinate * direction[name].to(device, torch.float64)
                 parameter.copy_(moved)

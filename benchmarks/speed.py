@@ -77,7 +77,7 @@ def plane_of(model: nn.Module) -> Plane:
     theta = {entry.name: theta[entry.name] for entry in layout.entries}
     drawn = [normalize(random_direction(layout, 0, axis), theta, "filter") for axis in "xy"]
     corners = [layout.flatten(corner, torch.float64) for corner in (theta, *drawn)]
-    return Plane(layout, torch.stack(corners), False, drawn)
+    return Plane(layout, torch.stack(corners), False, dict(zip("xy", drawn, strict=True)))
 
 
 def ours(problem: Problem, precision: str, plain: bool = False) -> Contender:

@@ -134,6 +134,8 @@ class Lead:
         self._compare(reports)
         facts = loaded.plane.geometry().items()
         self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
+        if warning := loaded.warning():
+            self._say(warning)
         self._project(loaded)
         self._parallel = self._is_parallel([parallel for _, parallel in reports])
         if stored is None and self._job.evaluation.tune:
@@ -180,7 +182,7 @@ class Lead:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._announce()
-        columns = prepared.whole.columns
+        columns = prepared.whole.columns_of_place
         self.following = Following(self._results, columns, self._job.folder, self._say)
         return Order(
             compute=len(self._pending) > 0,
@@ -346,7 +348,7 @@ class Lead:
             columns=prepared.evaluator.columns,
             directions={
                 axis: {name: d.numpy() for name, d in direction.items()}
-                for axis, direction in zip("xy", plane.directions, strict=False)
+                for axis, direction in plane.directions.items()
             },
             geometry=plane.geometry(),
             attributes={

@@ -44,7 +44,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         prepared = equip(trained, loaded, choose(trained, loaded, plan, room))
     prepared.measure_theta()  # the first call warms up
     values, seconds = prepared.measure_theta()
-    seconds /= prepared.whole.points_per_pass  # a pass is as long if it is not full
+    seconds *= prepared.grid.draws / prepared.whole.points_per_pass  # as long if it is not full
     cost = prepared.evaluator.cost() if isinstance(prepared.evaluator, CurvatureEvaluator) else None
     seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
@@ -69,6 +69,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "a point": f"{'at most ' if cost and cost.products else ''}{seconds:.3g} s here",
         "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
     }
+    if warning := prepared.loaded.warning():
+        facts["beware"] = warning
     return "\n".join(f"{name + ':':<12}{fact}" for name, fact in facts.items())
 
 

@@ -40,7 +40,7 @@ from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_checkpoint, load_problem, shuffled
 from lossgrid.shortage import fitting
-from lossgrid.space import Grid, Plane, Principal, build_plane
+from lossgrid.space import Grid, Plane, Principal, build_plane, negative_variances
 from lossgrid.store.samples import SampleFile, samples_path
 
 
@@ -63,6 +63,10 @@ class Loaded:
     device: torch.device
     lanes: int
     fingerprint: dict[str, str]
+
+    def warning(self) -> str | None:
+        """A sentence on points of the grid that have no loss, if it is known that there are any."""
+        return negative_variances(self.plane, self.grid, self.problem.build_model())
 
     def evaluator(self, plan: Plan, recorded: bytes | None = None) -> GridEvaluator:
         """What evaluates points by a plan; `recorded` is what another evaluator of it recorded."""
@@ -126,7 +130,7 @@ class Prepared:
                 f"model, loss or metrics fail at theta itself: {summary(error)}; "
                 "mend them or the data"
             ) from error
-        columns = self.whole.columns
+        columns = self.whole.columns_of_place
         found = dict(zip(columns, values.tolist(), strict=True))
         return found, time.perf_counter() - began
 
@@ -225,7 +229,7 @@ def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
     with fitting("weights and directions"):
         model = problem.build_model()
         plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
-        grid = Grid.of(job.grid)
+        grid = Grid.of(job)
         made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
     return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)
 

@@ -175,7 +175,7 @@ def trajectory(path: Path, overrides: Sequence[str]) -> str:
     model = load_model(job.model, job.folder)
     plane = build_plane(job, model, principal=own)
     found = projected(job, plane, model, own).trajectories
-    grid = Grid.of(job.grid)
+    grid = Grid.of(job)
     facts = plane.geometry().items()
     lines = ["directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts)]
     for name, one in found.items():

@@ -11,12 +11,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from lossgrid import lead
+from lossgrid.data import digits as load_digits
 from lossgrid.engine.messages import DONE, FAILED
 from lossgrid.evaluate import tuning
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
+from lossgrid.models import digits_cnn
 from lossgrid.run import run
+from lossgrid.store.results import Results
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun
 from tests.runs import (
     plane,
@@ -40,6 +44,25 @@ def test_one_rank_completes_a_plane(tmp_path: Path) -> None:
     assert found.alpha[3] == 0.0
     assert not (tmp_path / "out" / "toy.vtkhdf.lock").exists()
     assert (tmp_path / "out" / "toy.png").exists()
+
+
+def test_several_draws_are_the_lines_of_each_alone(tmp_path: Path) -> None:
+    """And are stored with their directions, of which the first is that of one draw."""
+    line = {"alpha": plane(7, 5)["alpha"]}
+    for name, draws in (("one", 1), ("three", 3)):
+        (tmp_path / name).mkdir()
+        assert run(toy_job(tmp_path / name, grid=line, directions={"draws": draws})) == COMPLETE
+    one, three = results(tmp_path / "one"), results(tmp_path / "three")
+    for column in TOY_COLUMNS:
+        lines = [three.values[f"{column}_d{draw}"] for draw in range(3)]
+        np.testing.assert_allclose(lines[0], one.values[column], rtol=1e-6)
+        np.testing.assert_allclose(three.values[column], np.mean(lines, axis=0), rtol=1e-14)
+        assert not np.allclose(lines[1], lines[2])
+    with h5py.File(one.path) as alone, h5py.File(three.path) as file:
+        directions = file["lossgrid/directions"]
+        assert list(directions) == ["x_d0", "x_d1", "x_d2"]
+        first = alone["lossgrid/directions/x/0.weight"][()]
+        np.testing.assert_array_equal(directions["x_d0/0.weight"][()], first)
 
 
 def test_one_rank_needs_no_mpi(tmp_path: Path) -> None:
@@ -268,3 +291,36 @@ def test_nan_and_infinity_are_results(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found.not_finite() == {"train_loss": odd}
     assert f"not finite: {odd} of train_loss, of 35 values" in capsys.readouterr().err
     assert (found.status == DONE).all()
+
+
+def test_a_line_between_checkpoints_ends_in_their_own_losses(tmp_path: Path) -> None:
+    """To the bit: theta at 0, the other at 1, running statistics and all."""
+    weights = {}
+    for seed, name in enumerate(("a", "b")):
+        torch.manual_seed(seed)
+        network = digits_cnn()
+        for _ in range(20):  # in training mode, so that running statistics differ
+            network(torch.randn(16, 1, 8, 8) * (1 + seed))
+        torch.save(network.state_dict(), tmp_path / f"{name}.pt")
+        weights[name] = network.eval()
+    digits = {"test": {"factory": "lossgrid.data:digits", "kwargs": {"train": False}}}
+
+    def line(start: str, **spec: object) -> Results:
+        model = {"factory": "lossgrid.models:digits_cnn", "checkpoint": str(tmp_path / start)}
+        alpha = {"min": 0, "max": 1, "points": 3}
+        job = toy_job(tmp_path, model=model, data=digits, grid={"alpha": alpha}, directions=spec)
+        assert run(job, overwrite=True) == COMPLETE
+        return results(tmp_path)
+
+    between = {"kind": "between", "checkpoints": [str(tmp_path / "b.pt")], "include": "state"}
+    found = {name: values.copy() for name, values in line("a.pt", **between).values.items()}
+    for end, start in ((0, "a.pt"), (2, "b.pt")):
+        own = line(start).values
+        assert {name: float(values[0]) for name, values in own.items()} == {
+            name: float(values[end]) for name, values in found.items()
+        }
+    split = load_digits(train=False)
+    images, labels = split.batch(0, len(split), torch.float32)
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(weights["b"](images), labels)
+    assert found["test_loss"][2] == pytest.approx(float(loss), rel=1e-5)

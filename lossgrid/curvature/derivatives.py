@@ -20,11 +20,11 @@ from torch.utils._pytree import tree_map
 from lossgrid.errors import DroppedError
 from lossgrid.evaluate.batches import Batch, batches
 from lossgrid.evaluate.evaluator import never
-from lossgrid.evaluate.networks import Place, PlainNetwork
+from lossgrid.evaluate.networks import PlainNetwork
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.streaming import placed
 from lossgrid.problem import Problem
-from lossgrid.space import Plane
+from lossgrid.space import Place, Plane
 from lossgrid.space.directions import gaussian
 
 T = TypeVar("T")

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from lossgrid.errors import OutOfMemoryError, summary
 from lossgrid.evaluate.evaluator import GridEvaluator
-from lossgrid.evaluate.networks import Place
 from lossgrid.evaluate.plan import Plan
-from lossgrid.space import Grid
+from lossgrid.space import Grid, Place
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 """Difference of a sample's value that rounding can make, relative to the largest of its batch."""
@@ -119,8 +118,9 @@ def _forms(plan: Plan) -> list[Plan]:
 
 
 def _places(grid: Grid) -> list[Place]:
-    betas = [0.0] if grid.beta is None else [float(grid.beta[0]), float(grid.beta[-1])]
-    corners = [(float(grid.alpha[i]), beta) for i in (0, -1) for beta in betas]
+    rows, columns = grid.shape
+    ends = [row * columns + column for column in (0, columns - 1) for row in (0, rows - 1)]
+    corners = [place for end in ends for place in (grid.places(end)[0], grid.places(end)[-1])]
     return list(dict.fromkeys([(0.0, 0.0), (0.5, 0.0 if grid.beta is None else 0.5), *corners]))
 
 
@@ -163,7 +163,8 @@ def _check_order(evaluator: GridEvaluator, grid: Grid) -> None:
     if width == 1:
         return
     count = grid.shape[0] * grid.shape[1]
-    places = [grid.at(int(point)) for point in np.linspace(0, count - 1, width)]
+    points = np.linspace(0, count - 1, width).astype(np.int64).tolist()
+    places = [grid.places(point)[i % grid.draws] for i, point in enumerate(points)]
     forward = evaluator.first_batch(places)
     for turn in (1, width // 2, width - 1):
         turned = evaluator.first_batch(places[turn:] + places[:turn])

@@ -20,7 +20,6 @@ from lossgrid.evaluate.networks import (
     Forward,
     FusedNetwork,
     MovingNetwork,
-    Place,
     PlainNetwork,
     built,
 )
@@ -28,11 +27,11 @@ from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stacking import StackedNetwork
 from lossgrid.evaluate.statistics import RecomputedStatistics
 from lossgrid.evaluate.streaming import placed
-from lossgrid.job import DATA_ERROR
+from lossgrid.job import DATA_ERROR, of_draws
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
 from lossgrid.shortage import shortage_named
-from lossgrid.space import Grid, Plane
+from lossgrid.space import Grid, Place, Plane
 
 LOOK_SECONDS = 0.1
 """How often it is asked, while batches run, whether their points are still wanted."""
@@ -77,11 +76,12 @@ class GridEvaluator:
         recorded: bytes | None = None,
     ) -> None:
         names = list(problem.metrics)
-        self.columns = tuple(
+        self.columns_of_place = tuple(
             f"{split}_{column}"
             for split in problem.splits
             for column in [*names, *([DATA_ERROR] if split in problem.sampled else [])]
         )
+        self.columns = of_draws(self.columns_of_place, grid.draws)
         self.points_per_pass = plan.points_per_pass
         self.plan = plan
         self._grid = grid
@@ -128,13 +128,19 @@ class GridEvaluator:
             DroppedError: they have been.
         """
         width = self.points_per_pass
-        places = [self._grid.at(int(point)) for point in points]
+        places = [place for point in points for place in self._grid.places(int(point))]
         passes = [self.at(places[i : i + width], unwanted) for i in range(0, len(places), width)]
-        return np.concatenate(passes)
+        values = np.concatenate(passes)
+        if self._grid.draws == 1:
+            return values
+        draws = values.reshape(len(points), self._grid.draws, -1).swapaxes(0, 1)
+        with np.errstate(invalid="ignore"):  # infinity on one line, minus infinity on another
+            means = sum(draws) / len(draws)  # one after the other: bits depend on no shape
+        return np.concatenate([means, *draws], axis=1)
 
     @shortage_named()
     def at(self, places: list[Place], unwanted: Callable[[], bool] = never) -> NDArray[np.float64]:
-        """Values at up to `points_per_pass` places: float64, shape (n, len(columns)).
+        """Values at up to `points_per_pass` places: shape (n, len(columns_of_place)), float64.
 
         Raises:
             DroppedError: see `__call__`.
@@ -144,7 +150,7 @@ class GridEvaluator:
             for number in range(len(self._splits)):
                 self._fill(number, self._batches(number), unwanted)
             rows = torch.cat(list(map(_row, self._samples, self._losses)), dim=-1)
-            return rows.reshape(-1, len(self.columns))[: len(places)].cpu().numpy()
+            return rows.reshape(-1, len(self.columns_of_place))[: len(places)].cpu().numpy()
 
     @shortage_named()
     def move(self, place: Place) -> None:

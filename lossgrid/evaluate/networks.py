@@ -28,10 +28,7 @@ from lossgrid.evaluate.recording import WritesError
 from lossgrid.evaluate.stages import split_by_weights
 from lossgrid.evaluate.statistics import RecomputedStatistics
 from lossgrid.evaluate.tracing import has_hooks, retype, tensors_of, trace
-from lossgrid.space import Plane
-
-Place = tuple[float, float]
-"""(alpha, beta)."""
+from lossgrid.space import Place, Plane
 
 Forward = Callable[..., Any]
 """From a batch of inputs to outputs."""

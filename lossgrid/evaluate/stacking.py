@@ -16,14 +16,14 @@ from lossgrid.data import Split
 from lossgrid.evaluate.affine import take_first_layer, take_images
 from lossgrid.evaluate.fusing import fold_norms, turn_narrow_layers, work_in_place
 from lossgrid.evaluate.graphs import Graph, Recording, Shapes, shapes, state_of
-from lossgrid.evaluate.networks import Forward, Measure, Place
+from lossgrid.evaluate.networks import Forward, Measure
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.programs import Program
 from lossgrid.evaluate.recording import record
 from lossgrid.evaluate.stages import split_by_weights
 from lossgrid.evaluate.tracing import Trace, trace
 from lossgrid.problem.losses import PerSample
-from lossgrid.space import Plane
+from lossgrid.space import Place, Plane
 
 
 @dataclass(frozen=True)

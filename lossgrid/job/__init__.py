@@ -14,10 +14,12 @@ from lossgrid.job.schema import (
     Job,
     ModelSpec,
     NetworkSpec,
+    RandomSpec,
     RuntimeSpec,
     SplitSpec,
     TrajectorySpec,
     metric_name,
+    of_draws,
 )
 from lossgrid.job.training import Training
 
@@ -32,11 +34,13 @@ __all__ = [
     "Job",
     "ModelSpec",
     "NetworkSpec",
+    "RandomSpec",
     "RuntimeSpec",
     "SplitSpec",
     "Training",
     "TrajectorySpec",
     "metric_name",
+    "of_draws",
     "read_job",
     "read_training",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,6 +54,12 @@ DATA_ERROR = "loss_se_data"
 def metric_name(spec: str) -> str:
     """The column name of a metric: `accuracy` of "accuracy", `top5` of "my.py:top5"."""
     return spec.rpartition(":")[2].rpartition(".")[2]
+
+
+def of_draws(columns: Sequence[str], draws: int) -> tuple[str, ...]:
+    """Names of the results of several draws: their means', then those of each draw."""
+    numbers = range(draws) if draws > 1 else ()
+    return (*columns, *(f"{column}_d{draw}" for draw in numbers for column in columns))
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
@@ -173,16 +179,26 @@ class SplitSpec(Section):
     seed: Seed = 0
 
 
+class RandomSpec(Section):
+    """A Gaussian direction."""
+
+    seed: Seed = 0
+    normalization: Literal["filter", "layer", "model", "none"] = "filter"
+    ignore: list[Literal["bias", "norm"]] = ["bias", "norm"]
+
+
 class DirectionsSpec(Section):
     """What alpha and beta move the parameters along."""
 
     kind: Literal["random", "between", "pca", "file"] = "random"
     seed: Seed = 0
+    draws: Count = 1
     normalization: Literal["filter", "layer", "model", "none"]
     ignore: list[Literal["bias", "norm"]]
     parameters: Patterns = "*"
     include: Literal["parameters", "state"] = "parameters"
     checkpoints: Checkpoints = []
+    beta: RandomSpec | None = None
     path: AbsolutePath | None = None
 
     @classmethod
@@ -232,7 +248,13 @@ class DirectionsSpec(Section):
         }
 
 
-_KINDS_OF_KEY = {"seed": ["random"], "checkpoints": ["between", "pca"], "path": ["file"]}
+_KINDS_OF_KEY = {
+    "seed": ["random"],
+    "draws": ["random"],
+    "checkpoints": ["between", "pca"],
+    "beta": ["between"],
+    "path": ["file"],
+}
 _KINDS = ["random", "between", "pca", "file"]
 
 
@@ -501,11 +523,37 @@ class Job(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_draws(self) -> Job:
+        if self.directions.draws == 1:
+            return self
+        unfit = {
+            "grid.beta: several draws are lines": self.grid.beta is not None,
+            "trajectories: several draws have no plane to project onto": bool(self.trajectories),
+            "evaluation.tolerance": self.evaluation.tolerance is not None,
+            "curvature": self.curvature is not None,
+        }
+        for what, is_there in unfit.items():
+            if is_there:
+                raise refusal(f"does not go with {what}; leave one out", "directions", "draws")
+        repeated = _first_repeated(of_draws(self.columns, self.directions.draws))
+        if repeated:
+            raise refusal(f"{repeated!r} is the name of a result of its own", "metrics")
+        return self
+
+    @model_validator(mode="after")
     def _check_checkpoints(self) -> Job:
-        needed = 1 if self.grid.beta is None else 2
+        if self.directions.kind != "between":
+            return self
+        is_random = self.directions.beta is not None
+        if is_random and self.grid.beta is None:
+            raise refusal("is the second axis of a plane; give grid.beta", "directions", "beta")
+        shape, needed = "a line (no grid.beta)", 1
+        if is_random:
+            shape = "a plane whose other axis is random (directions.beta is given)"
+        elif self.grid.beta is not None:
+            shape, needed = "a plane (grid.beta is given)", 2
         found = len(self.directions.checkpoints)
-        if self.directions.kind == "between" and found != needed:
-            shape = "a line (no grid.beta)" if needed == 1 else "a plane (grid.beta is given)"
+        if found != needed:
             raise refusal(
                 f"found {found}, expected {needed} for {shape}", "directions", "checkpoints"
             )

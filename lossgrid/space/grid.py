@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.job import AxisSpec, GridSpec
+from lossgrid.job import AxisSpec, Job
 
 
 def coordinates(axis: AxisSpec) -> NDArray[np.float64]:
@@ -24,22 +24,30 @@ def coordinates(axis: AxisSpec) -> NDArray[np.float64]:
     return values
 
 
+Place = tuple[float, ...]
+"""How far along each of a plane's directions; 0 along those left out."""
+
+
 @dataclass(frozen=True)
 class Grid:
-    """Coordinates of a plane (beta given) or a line.
+    """Coordinates of a plane (beta given), of a line, or of several lines through theta.
 
     Attributes:
         alpha: float64, shape (nx,): the columns.
         beta: float64, shape (ny,): the rows; None for a line.
+        draws: lines, each along a direction of its own, which share the points of one.
     """
 
     alpha: NDArray[np.float64]
     beta: NDArray[np.float64] | None
+    draws: int = 1
 
     @classmethod
-    def of(cls, spec: GridSpec) -> Grid:
+    def of(cls, job: Job) -> Grid:
         """The grid that a job asks for."""
-        return cls(coordinates(spec.alpha), coordinates(spec.beta) if spec.beta else None)
+        spec = job.grid
+        beta = coordinates(spec.beta) if spec.beta else None
+        return cls(coordinates(spec.alpha), beta, job.directions.draws)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -50,3 +58,10 @@ class Grid:
         """(alpha, beta) of a flat, row-major index; beta is 0 on a line."""
         row, column = divmod(point, self.alpha.size)
         return float(self.alpha[column]), 0.0 if self.beta is None else float(self.beta[row])
+
+    def places(self, point: int) -> list[Place]:
+        """Where a point's values are taken: on each of several lines, else at one place."""
+        alpha, beta = self.at(point)
+        if self.draws == 1:
+            return [(alpha, beta)]
+        return [(*[0.0] * draw, alpha) for draw in range(self.draws)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ class Snapshot:
     """A landscape at one moment of its run.
 
     `curves` holds the columns to draw, shape (ny, nx) or (nx,), NaN where pending; `column` is
-    the one that the picture is about.
+    the one that the picture is about. `draws` holds the values along each of several directions
+    whose mean a column is, shape (draws, nx), for the columns of which there are such.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Snapshot:
     status: NDArray[np.uint8]
     curves: dict[str, NDArray[np.float64]]
     column: str
+    draws: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, results: Landscape, column: str, columns: Sequence[str]) -> Snapshot:
@@ -37,8 +40,14 @@ class Snapshot:
         # Writers store a value before its status, so status is read before values.
         status = results.status
         pending = status == PENDING
-        curves = {name: np.where(pending, np.nan, results.values[name]) for name in columns}
-        return cls(results.name, results.alpha, results.beta, status, curves, column)
+
+        def read(name: str) -> NDArray[np.float64]:
+            return np.where(pending, np.nan, results.values[name])
+
+        curves = {name: read(name) for name in columns}
+        parts = {name: draws_of(name, results.values) for name in columns}
+        draws = {name: np.array(list(map(read, those))) for name, those in parts.items() if those}
+        return cls(results.name, results.alpha, results.beta, status, curves, column, draws)
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -95,6 +104,11 @@ class Snapshot:
         row, column = divmod(self.best, self.alpha.size)
         return float(self.alpha[column]), float(self.rows[row])
 
+    def averaged(self) -> str:
+        """Of how many lines curves and bands tell, in words; empty where there is but one."""
+        draws = max(map(len, self.draws.values()), default=0)
+        return f"mean and range over {draws} directions" if draws else ""
+
     def gaps(self) -> str:
         """How much is missing, in words; empty when nothing is."""
         pending, failed = self.status == PENDING, self.status == FAILED
@@ -118,6 +132,11 @@ class Snapshot:
             raise UserError(
                 f"{self.name}: nothing to draw, {self.column} has no finite value ({self.gaps()})"
             )
+
+
+def draws_of(column: str, columns: Container[str]) -> list[str]:
+    """The columns `<column>_d<k>` among others, of which a column is the mean."""
+    return list(takewhile(columns.__contains__, (f"{column}_d{draw}" for draw in count())))
 
 
 def is_fraction(column: str) -> bool:

@@ -64,7 +64,7 @@ def plane() -> Plane:
     theta = {name: tensor.detach().double() for name, tensor in trained().named_parameters()}
     drawn = [random_direction(layout, 0, axis) for axis in "xy"]
     corners = [layout.flatten(corner, torch.float64) for corner in (theta, *drawn)]
-    return Plane(layout, torch.stack(corners), False, drawn)
+    return Plane(layout, torch.stack(corners), False, dict(zip("xy", drawn, strict=True)))
 
 
 def derivatives(plan: Plan = PLAN, lanes: int = 1) -> Derivatives:
@@ -74,7 +74,7 @@ def derivatives(plan: Plan = PLAN, lanes: int = 1) -> Derivatives:
 def mean_loss(alpha: float, beta: float, flat: Tensor | None = None) -> Tensor:
     """By its definition in one pass, at theta(alpha, beta) or at a flat vector of parameters."""
     network = trained().double()
-    x, y = plane().directions
+    x, y = plane().directions.values()
     weights = {
         name: p.detach() + (alpha * x[name] + beta * y[name] if name in x else 0)
         for name, p in network.named_parameters()
@@ -89,7 +89,7 @@ def mean_loss(alpha: float, beta: float, flat: Tensor | None = None) -> Tensor:
 
 
 def flat_weights(alpha: float, beta: float) -> Tensor:
-    x, y = plane().directions
+    x, y = plane().directions.values()
     return torch.cat(
         [
             (p.detach().double() + (alpha * x[n] + beta * y[n] if n in x else 0)).reshape(-1)

@@ -107,12 +107,12 @@ def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
     corners = torch.stack([model.weight.detach().reshape(-1), torch.ones(3)]).double()
     split = Split(torch.ones(4, 3), torch.zeros(4, 1))
     linear = Problem(lambda: nn.Linear(3, 1, bias=False), {"train": split}, _first, {})
-    found = Derivatives(linear, Plane(layout, corners, False, []), PLAN, CPU, 1, ["train"])
+    found = Derivatives(linear, Plane(layout, corners, False, {}), PLAN, CPU, 1, ["train"])
     found.move((0.0, 0.0))
     assert found.product("train", torch.ones(3).double()).tolist() == [0, 0, 0]
     assert found.gradient("train").tolist() == [1, 1, 1]
     curved = replace(linear, loss=mse)
-    other = Derivatives(curved, Plane(layout, corners, False, []), PLAN, CPU, 1, ["train"])
+    other = Derivatives(curved, Plane(layout, corners, False, {}), PLAN, CPU, 1, ["train"])
     other.move((0.0, 0.0))
     assert other.product("train", torch.ones(3).double()).tolist() == [6, 6, 6]
 

@@ -58,7 +58,7 @@ def plane_of(network: nn.Module, moving: list[str], barycentric: bool) -> Plane:
     layout = Layout([(name, "weight", state[name].shape) for name in moving])
     others = torch.randn(2, layout.size, generator=generator, dtype=torch.float64)
     theta = layout.flatten(state, torch.float64)
-    return Plane(layout, torch.cat([theta[None], others]), barycentric, [])
+    return Plane(layout, torch.cat([theta[None], others]), barycentric, {})
 
 
 @pytest.mark.parametrize("barycentric", [False, True])

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lossgrid.errors import OutOfMemoryError
 from lossgrid.evaluate import Checked, GridEvaluator, Plan, check
 from lossgrid.evaluate.device import tf32
-from lossgrid.evaluate.networks import Place
 from lossgrid.problem import Problem
+from lossgrid.space import Place
 from tests.evaluate.test_evaluator import (
     CPU,
     GRID,

@@ -74,7 +74,7 @@ def plane_of(model: nn.Module, how: str = "filter", seed: int = 0) -> Plane:
     theta = {name: tensor.detach().double() for name, tensor in model.named_parameters()}
     drawn = [normalize(random_direction(layout, seed, axis), theta, how) for axis in "xy"]  # type: ignore[arg-type]
     corners = [layout.flatten(corner, torch.float64) for corner in (theta, *drawn)]
-    return Plane(layout, torch.stack(corners), False, drawn)
+    return Plane(layout, torch.stack(corners), False, dict(zip("xy", drawn, strict=True)))
 
 
 def evaluator(
@@ -95,7 +95,7 @@ def test_batches_have_one_shape_and_cover_each_sample_once(count: int, size: int
 def naive(alpha: float, beta: float) -> tuple[float, float]:
     """The definition, in one pass over all samples."""
     network = trained().double()
-    x, y = plane_of(trained()).directions
+    x, y = plane_of(trained()).directions.values()
     with torch.no_grad():
         for name, tensor in network.named_parameters():
             if name in x:
@@ -344,3 +344,19 @@ def test_no_thread_changes_a_bit(network: str, width: int) -> None:
     assert evaluated(2) == alone
     with ThreadPoolExecutor(1) as other:
         assert other.submit(evaluated, 1).result() == alone
+
+
+@pytest.mark.parametrize(("network", "points"), FORMS)
+def test_several_draws_are_several_lines_and_their_mean(network: str, points: int) -> None:
+    plan = replace(PLAN, network=network, points_per_pass=points)
+    plane, alpha = plane_of(trained()), np.linspace(-1, 1, 3)
+    both = GridEvaluator(problem(), plane, Grid(alpha, None, draws=2), plan, CPU)
+    names = ["train_loss", "train_accuracy"]
+    assert list(both.columns) == [*names, *(f"{n}_d{k}" for k in (0, 1) for n in names)]
+    assert list(both.columns_of_place) == names
+    found = both(np.arange(3))
+    for point, at in enumerate(alpha.tolist()):
+        x, y = naive(at, 0.0), naive(0.0, at)
+        np.testing.assert_allclose(found[point], [*np.mean([x, y], axis=0), *x, *y], rtol=1e-12)
+    for point in range(3):
+        assert both(np.array([point])).tobytes() == found[point].tobytes()

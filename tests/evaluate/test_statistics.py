@@ -61,7 +61,7 @@ def by_batches(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 def at(build: Callable[[], nn.Module], alpha: float, beta: float) -> nn.Module:
     network = build().double()
-    x, y = plane_of(build()).directions
+    x, y = plane_of(build()).directions.values()
     with torch.no_grad():
         for name, tensor in network.named_parameters():
             if name in x:
@@ -181,7 +181,7 @@ def test_the_landscape_is_the_same_with_batchnorm_folded_away() -> None:
         GridEvaluator(problem(build, train=TRAIN), plane_of(build()), GRID, PLAN, CPU)(points)
         for build in (trained, folded)
     ]
-    scaled = [plane_of(build()).directions[0]["conv.weight"] for build in (trained, folded)]
+    scaled = [plane_of(build()).directions["x"]["conv.weight"] for build in (trained, folded)]
     norms = [d.flatten(1).norm(dim=1) for d in scaled]
     assert not torch.allclose(norms[0], norms[1])  # filter by filter another size, the same points
     np.testing.assert_allclose(values[0], values[1], rtol=1e-6)

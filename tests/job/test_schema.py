@@ -93,6 +93,8 @@ def test_normalization_and_ignore_follow_the_kind(
             "seed: only applies to kind: random",
         ),
         ({"kind": "file", "path": "d.h5", "seed": 1}, "seed: only applies to kind: random"),
+        ({"kind": "file", "path": "d.h5", "draws": 2}, "draws: only applies to kind: random"),
+        ({"draws": 0}, "draws: found 0, expected an integer >= 1"),
         ({"kind": "file"}, "path: is required with kind: file"),
         ({"kind": "file", "path": "d.h5", "normalization": "filter"}, "is used as it is"),
         ({"kind": "file", "path": "d.h5", "ignore": ["bias"]}, "is used as it is"),
@@ -132,6 +134,38 @@ def test_checkpoints_are_a_path_a_pattern_or_a_list(tmp_path: Path) -> None:
     assert job.directions.checkpoints == [tmp_path / "run" / "e-*.pt"]
     assert job.trajectories["sgd"].checkpoints == [tmp_path / "a.pt", tmp_path / "b*.pt"]
     assert job.trajectories["sgd"].epochs == [0, 1.5]
+
+
+def test_the_second_axis_may_be_random(tmp_path: Path) -> None:
+    between = {"kind": "between", "checkpoints": ["b.pt"], "beta": {"seed": 3}}
+    found = read(tmp_path, plane(directions=between)).directions.beta
+    assert found is not None
+    assert (found.seed, found.normalization, found.ignore) == (3, "filter", ["bias", "norm"])
+    assert "beta: is the second axis of a plane" in refusal(tmp_path, minimal(directions=between))
+    between["checkpoints"] = ["b.pt", "c.pt"]
+    words = refusal(tmp_path, plane(directions=between))
+    assert "found 2, expected 1 for a plane whose other axis is random" in words
+    pca = {"kind": "pca", "checkpoints": "e*.pt", "beta": {}}
+    words = refusal(tmp_path, plane(directions=pca))
+    assert "directions.beta: only applies to kind: between, and this is kind: pca" in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grid": plane()["grid"]}, "directions.draws: does not go with grid.beta: several draws"),
+        ({"trajectories": {"sgd": {"checkpoints": "e*.pt"}}}, "does not go with trajectories"),
+        ({"evaluation": {"tolerance": 0.1}}, "draws: does not go with evaluation.tolerance"),
+        ({"curvature": {"gradient": {}}}, "draws: does not go with curvature"),
+        ({"metrics": ["loss", "m.py:loss_d2"]}, "metrics: 'test_loss_d2' is the name of a result"),
+    ],
+)
+def test_several_draws_are_lines_of_their_own(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    drawn = minimal(directions={"draws": 3})
+    assert read(tmp_path, drawn).directions.draws == 3
+    assert words in refusal(tmp_path, {**drawn, **changes})
 
 
 def test_a_plane_lies_between_two_checkpoints(tmp_path: Path) -> None:

@@ -37,3 +37,10 @@ def test_a_line_stays_at_beta_zero() -> None:
     grid = Grid(np.array([0.5, 1.5]), None)
     assert grid.shape == (1, 2)
     assert grid.at(1) == (1.5, 0.0)
+
+
+def test_several_lines_share_the_points_of_one() -> None:
+    lines = Grid(np.array([0.5, 1.5]), None, draws=3)
+    assert lines.shape == (1, 2)
+    assert lines.places(1) == [(1.5,), (0.0, 1.5), (0.0, 0.0, 1.5)]
+    assert Grid(np.array([0.5, 1.5]), np.array([2.0])).places(1) == [(1.5, 2.0)]

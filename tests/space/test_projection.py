@@ -21,7 +21,7 @@ def drawn(seed: int, *shape: int) -> Tensor:
 
 
 def plane(corners: Tensor, barycentric: bool = False) -> Plane:
-    return Plane(LAYOUT, corners, barycentric, [])
+    return Plane(LAYOUT, corners, barycentric, {})
 
 
 @pytest.mark.parametrize("block", [1 << 20, 4])

@@ -150,8 +150,8 @@ def _write_headings(
     """Write names, test errors and gaps; the names of a row at one height."""
     errors = [test_error(landscape) for landscape in landscapes]
     told = ["" if error is None else f"test error {100 * error:.2f} %" for error in errors]
-    pairs = zip(told, [snapshot.gaps() for snapshot in snapshots], strict=True)
-    notes = [[note for note in pair if note] for pair in pairs]
+    each = [(error, one.averaged(), one.gaps()) for error, one in zip(told, snapshots, strict=True)]
+    notes = [[note for note in lines if note] for lines in each]
     for number, (axes, snapshot) in enumerate(zip(panels, snapshots, strict=True)):
         row = number // columns * columns
         most = max(map(len, notes[row : row + columns]))

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
@@ -22,6 +23,7 @@ _DASHES = {"train": "-", "test": "--"}
 _OTHER_DASHES = ("-.", ":")
 _DOTS_UP_TO = 25
 _MARGIN = 0.04
+_BAND = 0.2  # opacity
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ def sides_of(snapshots: Sequence[Snapshot], options: Options) -> list[Side]:
     """
     if options.levels is not None or options.kind is not None:
         raise UserError(f"{snapshots[0].name}: is a line; --levels and --kind are for planes")
-    curves = [(name, values) for one in snapshots for name, values in one.curves.items()]
+    curves = [
+        (name, values)
+        for one in snapshots
+        for name, values in (*one.curves.items(), *one.draws.items())
+    ]
     metrics = dict.fromkeys([_metric(snapshots[0].column), *(_metric(name) for name, _ in curves)])
     sides: list[Side] = []
     for metric in metrics:
@@ -85,7 +91,8 @@ def sides_of(snapshots: Sequence[Snapshot], options: Options) -> list[Side]:
 def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves:
     """Draw a line's curves, the first side's on the left axis, the second's on the right.
 
-    Colours tell metrics apart, and dashes splits: train is solid, test dashed.
+    Colours tell metrics apart, and dashes splits: train is solid, test dashed. A curve that is the
+    mean over several directions lies in a band from the smallest to the largest of these.
     """
     ((axis, along),) = snapshot.axes.items()
     computed = snapshot.status.ravel() != PENDING
@@ -105,12 +112,23 @@ def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves
                     color=f"C{number}",
                     label=words(name),
                 )
+                if name in snapshot.draws:
+                    _draw_band(on, along[computed], snapshot.draws[name][:, computed], number)
         _frame_values(on, side, f"C{number}" if len(sides) > 1 else "black")
     axes.set_xlabel(rf"$\{axis}$")
     if along.size > 1:
         axes.set_xlim(along[0], along[-1])
     axes.grid(axis="x" if len(sides) > 1 else "both")
     return Curves(both, drawn)
+
+
+def _draw_band(
+    axes: Axes, along: NDArray[np.float64], draws: NDArray[np.float64], number: int
+) -> None:
+    """Fill what lies between the smallest and the largest of several lines, shape (draws, n)."""
+    known = np.isfinite(draws).all(axis=0)
+    low, high = draws.min(axis=0), draws.max(axis=0)
+    axes.fill_between(along, low, high, where=known, color=f"C{number}", alpha=_BAND, linewidth=0)
 
 
 def mark_best_of_curves(axes: Axes, snapshot: Snapshot) -> None:

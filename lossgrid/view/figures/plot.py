@@ -88,7 +88,8 @@ def _draw_line(figure: Figure, results: Landscape, line: Snapshot, options: Opti
 
 
 def _notes(snapshot: Snapshot) -> list[str]:
-    return [note for note in (best_note(snapshot), snapshot.gaps()) if note]
+    told = (best_note(snapshot), snapshot.averaged(), snapshot.gaps())
+    return [note for note in told if note]
 
 
 def _title(snapshot: Snapshot) -> str:

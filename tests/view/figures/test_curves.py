@@ -117,6 +117,25 @@ def test_planes_without_width_are_lines(shape: tuple[int, int], label: str) -> N
     np.testing.assert_array_equal(curves.lines[0].get_ydata(), values["test_loss"].ravel())
 
 
+def test_a_mean_over_directions_lies_in_the_band_of_all() -> None:
+    lines = {f"test_loss_d{draw}": draw + ALPHA**2 for draw in range(3)}
+    made = line(values={"test_loss": 1 + ALPHA**2, **lines})
+    curves = drawn(made, logarithmic=False)
+    assert labels(curves.axes[0]) == ["test loss"]
+    (band,) = curves.axes[0].collections
+    bounds = band.get_paths()[0].get_extents()
+    assert (bounds.y0, bounds.y1) == (np.min(ALPHA**2), 2 + np.max(ALPHA**2))
+    assert curves.axes[0].get_ylim()[1] > bounds.y1
+    assert not drawn(line()).axes[0].collections
+
+
+def test_a_figure_says_of_how_many_directions_it_is(tmp_path: Path) -> None:
+    lines = {f"test_loss_d{draw}": draw + ALPHA**2 for draw in range(3)}
+    made = line(values={"test_loss": 1 + ALPHA**2, **lines})
+    assert "mean and range over 3 directions" in "\n".join(texts(plotted(made, tmp_path)))
+    assert "directions" not in "\n".join(texts(plotted(line(), tmp_path)))
+
+
 def test_the_legend_explains_every_curve(tmp_path: Path) -> None:
     said = texts(plotted(line(), tmp_path))
     assert {"train loss", "test loss", "train accuracy", "test accuracy"} <= set(said)

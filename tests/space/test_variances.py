@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lossgrid.job import read_job
+from lossgrid.space import Grid, build_plane, negative_variances
+from tests.toy import toy_job
+
+
+def network(*variances: float) -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, eps=0.01))
+    model[1].running_var = torch.tensor(variances)
+    return model.eval()
+
+
+def told(folder: Path, alpha: list[float], beta: list[float] | None = None, **spec: Any) -> Any:
+    """Of a line from variances (1, 1) to (3, 0.5), or a plane that leads to (0.5, 0.5) as well."""
+    torch.save(network(3.0, 0.5).state_dict(), folder / "b.pt")
+    torch.save(network(0.5, 0.5).state_dict(), folder / "c.pt")
+    files = ["b.pt"] if beta is None else ["b.pt", "c.pt"]
+    axis = {"min": -1, "max": 1, "points": 3}
+    grid = {"alpha": axis} if beta is None else {"alpha": axis, "beta": axis}
+    directions = {"kind": "between", "checkpoints": files, "include": "state", **spec}
+    job = read_job(toy_job(folder, grid=grid, directions=directions))
+    theta = network(1.0, 1.0)
+    ends = Grid(np.array(alpha), None if beta is None else np.array(beta))
+    return negative_variances(build_plane(job, theta), ends, theta)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "where"),
+    [
+        ([-0.5, 1.5], None),
+        ([-0.6, 1.5], "negative at alpha < -0.505: losses"),  # 1.01 - 2 alpha
+        ([-0.5, 2.1], "negative at alpha > 2.02: losses"),  # 1.01 - alpha / 2
+        ([-0.6, 2.1], "negative at alpha < -0.505 and at alpha > 2.02: losses"),
+    ],
+)
+def test_a_line_tells_where_variances_begin_to_be_negative(
+    alpha: list[float], where: str | None, tmp_path: Path
+) -> None:
+    found = told(tmp_path, alpha)
+    assert where in found if where else found is None
+
+
+def test_a_plane_names_the_corners(tmp_path: Path) -> None:
+    assert told(tmp_path, [0.0, 1.0], [0.0, 1.0]) is None
+    assert "around (1, 1.5): losses" in told(tmp_path, [0.0, 1.0], [0.0, 1.5])
+    assert told(tmp_path, [-9.0, 9.0], include="parameters") is None
