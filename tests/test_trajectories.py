@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -253,10 +254,10 @@ def test_a_checkpoint_that_fails_costs_only_itself(
     path = job(folder)
     original = Prepared._at_checkpoint
 
-    def failing(self: Prepared, checkpoint: Path) -> Any:
+    def failing(self: Prepared, checkpoint: Path, unwanted: Callable[[], bool]) -> Any:
         if checkpoint.stem == "epoch-3":
             raise ValueError("mine")
-        return original(self, checkpoint)
+        return original(self, checkpoint, unwanted)
 
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "_at_checkpoint", failing)
