@@ -451,7 +451,10 @@ def submit(
     ranks = ranks_per_node or max(1, resources["gpus_per_node"])
     asked = Resources(ranks_per_node=ranks, **resources)
     command = shlex.join(["lossgrid", *sys.argv[1:]])
-    launch = None if launcher is None else shlex.split(launcher)
+    try:
+        launch = None if launcher is None else shlex.split(launcher)
+    except ValueError as error:
+        raise UserError(f"--launcher {launcher}: {error}; close what is quoted") from error
     text, read = script(jobs, overrides, asked, launch, setup, command)
     click.echo(text, nl=False)
     if not dry_run:

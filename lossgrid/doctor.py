@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,27 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lossgrid.cluster.launcher import PLUGINS, srun_plugins
+from lossgrid.probe import (
+    MPILibrary,
+    library_of,
+    output_of,
+    own_mpirun,
+    probe_mpi,
+    run_probe,
+)
 
-PROBE_SECONDS = 30.0
-
-# What a launcher hands to its ranks; with it a probe would take itself for a rank and wait.
-_LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "SLURM_")
-
-# The first word of these that stands in a version banner tells whose it is.
-_FAMILIES = {
-    "Open MPI": "Open MPI",
-    "OpenRTE": "Open MPI",
-    "Intel": "Intel MPI",
-    "HYDRA": "MPICH",
-    "MPICH": "MPICH",
-}
-
-_MPI_PROBE = """
-import json, mpi4py
-mpi4py.rc.initialize = False
-from mpi4py import MPI
-print(json.dumps({"vendor": MPI.get_vendor()[0], "library": MPI.Get_library_version()}))
-"""
 _H5PY_PROBE = """
 import json
 try:
@@ -70,32 +55,21 @@ class Finding:
     remedy: str = ""
 
 
-@dataclass(frozen=True)
-class MPILibrary:
-    """An MPI implementation, as far as a launcher and a library can be told apart."""
-
-    family: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.family} {self.version}".strip()
-
-
 def diagnose() -> list[Finding]:
     """Look at Python, torch, MPI, HDF5, GPUs, the viewers, SLURM and the machine.
 
     Takes seconds and never hangs: MPI, HDF5 and torch are loaded in child processes that are given
-    up after `PROBE_SECONDS`. Raises nothing: what cannot be found out is a finding, too.
+    up after `probe.PROBE_SECONDS`. Raises nothing: what cannot be found out is a finding, too.
     """
-    torch = _probe(_TORCH_PROBE)
-    mpi = _probe(_MPI_PROBE)
+    torch = run_probe(_TORCH_PROBE)
+    mpi = probe_mpi()
     return [
         _python(),
         _torch(torch),
         _gpus(torch),
         _mpi(mpi),
         _mpirun(mpi),
-        _h5py(_probe(_H5PY_PROBE)),
+        _h5py(run_probe(_H5PY_PROBE)),
         _package("matplotlib", "figures: pip install 'lossgrid[view]'"),
         _package("vtk", "3-D pictures and ParaView's files: pip install 'lossgrid[vtk]'"),
         _program("ParaView", "paraview", "the results file opens in ParaView 5.13 or newer"),
@@ -103,12 +77,6 @@ def diagnose() -> list[Finding]:
         _cores(),
         _memory(),
     ]
-
-
-def mpi_family() -> str | None:
-    """Whose MPI mpi4py uses, such as MPICH; None if there is none that loads."""
-    probe = _probe(_MPI_PROBE)
-    return None if "error" in probe else library_of(probe["library"]).family
 
 
 def report(findings: Sequence[Finding]) -> str:
@@ -163,7 +131,7 @@ def _mpirun(mpi: dict[str, Any]) -> Finding:
         return Finding(
             "mpirun", "missing", "none in PATH", "Activate the environment that holds your MPI."
         )
-    launcher = library_of(_output([path, "--version"]))
+    launcher = library_of(output_of([path, "--version"]))
     if "error" in mpi:
         return Finding("mpirun", "warning", f"{launcher} at {path}", "mpi4py is missing: see MPI.")
     return compare_launcher(path, launcher, library_of(mpi["library"]))
@@ -176,29 +144,14 @@ def compare_launcher(path: str, launcher: MPILibrary, library: MPILibrary) -> Fi
     """
     if launcher == library:
         return Finding("mpirun", "ok", f"{launcher} at {path}")
+    own = own_mpirun()
     return Finding(
         "mpirun",
         "warning",
         f"{launcher} at {path}, but mpi4py uses {library}",
         f"Start jobs with the mpirun of {library.family}: activate its environment, or type its "
-        f"full path{_own_launcher()}.",
+        f"full path{f', {own}' if own else ''}.",
     )
-
-
-def _own_launcher() -> str:
-    own = Path(sys.prefix, "bin", "mpirun")
-    return f", {own}" if own.exists() else ""
-
-
-def library_of(banner: str) -> MPILibrary:
-    """The MPI family and version that a version banner names, be it a library's or a launcher's.
-
-    `MPICH Version: 5.0.2`, `HYDRA build details: Version: 5.0.2`, `Open MPI v4.1.4, ...`,
-    `mpirun (Open MPI) 4.1.4`, `Intel(R) MPI Library 2021.13 ...`.
-    """
-    family = next((name for word, name in _FAMILIES.items() if word in banner), "an unknown MPI")
-    number = re.search(r"\d+(\.\d+)+", banner)
-    return MPILibrary(family, number.group() if number else "")
 
 
 def _h5py(probe: dict[str, Any]) -> Finding:
@@ -237,7 +190,7 @@ def _slurm(mpi: dict[str, Any]) -> Finding:
     if path is None:
         remedy = "Cluster jobs are submitted from a machine that has SLURM; install nothing for it."
         return Finding("SLURM", "missing", "no sbatch in PATH", remedy)
-    found = f"{_output([path, '--version']).strip()} at {path}"
+    found = f"{output_of([path, '--version']).strip()} at {path}"
     plugins = srun_plugins()
     if not plugins:
         remedy = "Ask your site which PMI it speaks, and tell 'lossgrid submit' with --launcher."
@@ -265,41 +218,4 @@ def _memory() -> Finding:
     gib = {name: kib[name] / 2**20 for name in ("MemAvailable", "MemTotal")}
     return Finding(
         "memory", "ok", f"{gib['MemAvailable']:.1f} GiB free of {gib['MemTotal']:.1f} GiB"
-    )
-
-
-def _probe(program: str) -> dict[str, Any]:
-    """What a child Python prints as JSON, or {"error": its last line}."""
-    try:
-        result: dict[str, Any] = json.loads(_run([sys.executable, "-c", program]).stdout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {PROBE_SECONDS:.0f} s"}
-    except subprocess.CalledProcessError as failed:
-        return {"error": (failed.stderr.strip().splitlines() or ["it died without a word"])[-1]}
-    except ValueError as garbled:
-        return {"error": f"an answer that cannot be read: {garbled}"}
-    return result
-
-
-def _output(command: Sequence[str]) -> str:
-    try:
-        return _run(command).stdout
-    except (subprocess.SubprocessError, OSError):
-        return ""
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name == "SLURM_CONF" or not name.startswith(_LAUNCHER_VARIABLES)
-    }
-    return subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PROBE_SECONDS,
-        check=True,
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lossgrid import doctor
-from lossgrid.doctor import Finding, MPILibrary, compare_launcher, diagnose, library_of, report
+from lossgrid import doctor, probe
+from lossgrid.doctor import Finding, compare_launcher, diagnose, report
+from lossgrid.probe import MPILibrary, library_of
 from tests.mpi import MPICH_PARALLEL, MPICH_WHEEL, ROOT, Flavour
 
 PRINT_FINDINGS = """
@@ -92,8 +93,8 @@ def test_an_empty_python_is_told_what_to_install(tmp_path: Path) -> None:
 
 
 def test_a_silent_library_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(doctor, "_MPI_PROBE", "import time; time.sleep(600)")
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(probe, "_MPI_PROBE", "import time; time.sleep(600)")
     start = time.monotonic()
     (mpi,) = (finding for finding in diagnose() if finding.name == "MPI")
     assert time.monotonic() - start < 30

@@ -59,7 +59,7 @@ def _gpus(nodes: int, partition: str, options: tuple[str, ...] = ()) -> Resource
 def _rendered(names: tuple[str, ...], options: str, resources: Resources) -> str:
     jobs = [f"jobs/{name}.yaml" for name in names]
     several = len(jobs) > 1
-    srun = launcher("MPICH", {"pmi2"}, resources.ranks, resources.cpus_per_rank)
+    srun = launcher("MPICH", {"pmi2"}, resources.ranks)
     work = Work(
         name="lossgrid" if several else names[0],
         jobs=jobs,

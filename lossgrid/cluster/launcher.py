@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 from lossgrid.errors import UserError
+from lossgrid.probe import own_mpirun
 
 ALONE_SECONDS = 30
 """How long srun lets ranks live on after the first has ended: without one killed they'd wait."""
@@ -31,16 +30,13 @@ def srun_plugins() -> set[str]:
     )
 
 
-def launcher(
-    family: str | None, plugins: set[str], ranks: int, cpus_per_rank: int | None = None
-) -> list[str]:
+def launcher(family: str | None, plugins: set[str], ranks: int) -> list[str]:
     """The words before `python`: none for one rank, else srun if it can, else mpirun.
 
     Args:
         family: whose MPI mpi4py uses; None if it does not load.
         plugins: see `srun_plugins`.
         ranks: to be started.
-        cpus_per_rank: of which srun must be told itself, though the job has them.
 
     Raises:
         UserError: several ranks can't be started.
@@ -59,12 +55,5 @@ def launcher(
             "--launcher, such as --launcher 'srun --mpi=pmix'"
         )
     if plugin in plugins or not plugins:
-        cpus = [f"--cpus-per-task={cpus_per_rank}"] if cpus_per_rank else []
-        return ["srun", f"--mpi={plugin}", f"--wait={ALONE_SECONDS}", *cpus]
-    return [mpirun()]
-
-
-def mpirun() -> str:
-    """The launcher beside this Python, if there is one: another's starts worlds of one rank."""
-    own = Path(sys.prefix, "bin", "mpirun")
-    return str(own) if own.exists() else "mpirun"
+        return ["srun", f"--mpi={plugin}", f"--wait={ALONE_SECONDS}"]
+    return [str(own_mpirun() or "mpirun")]

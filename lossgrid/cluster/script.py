@@ -26,6 +26,11 @@ for ((turn = 0; turn < ${SLURM_RESTART_COUNT:-0}; turn++)); do
 done
 """
 
+_CORES = """\
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # which srun does not take from the job itself
+
+"""
+
 
 class _Script(Template):
     """A template in which $ is the shell's own."""
@@ -104,6 +109,7 @@ def render(work: Work, resources: Resources) -> str:
         command=" ".join(work.command.split()),
         directives="\n".join(asked),
         setup="\n".join(work.setup) or "# module load ...",
+        cores=_CORES if resources.cpus_per_rank else "",
         job=f"jobs=({' '.join(quoted)})\n{choice}" if several else f"job={quoted[0]}",
         fresh=_FRESH if work.launch[0] == "srun" else "",
         launch=shlex.join(work.launch),
@@ -165,7 +171,11 @@ def seconds(time: str) -> int:
 def _told(resources: Resources, jobs: int) -> str:
     """What is asked for, in words."""
     nodes = "one node" if resources.nodes == 1 else f"{resources.nodes} nodes"
-    gpus = f" with {resources.gpus_per_node} GPUs" if resources.gpus_per_node else ""
+    gpus = f" with {_counted(resources.gpus_per_node, 'GPU')}" if resources.gpus_per_node else ""
     gpus += " each" if gpus and resources.nodes > 1 else ""
-    ranks = f", {resources.ranks} rank{'s' if resources.ranks > 1 else ''}"
-    return nodes + gpus + ranks + (f", for each of {jobs} job files" if jobs > 1 else "")
+    ranks = _counted(resources.ranks, "rank")
+    return f"{nodes}{gpus}, {ranks}" + (f", for each of {jobs} job files" if jobs > 1 else "")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

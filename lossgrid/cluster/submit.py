@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lossgrid.cluster.launcher import launcher, srun_plugins
 from lossgrid.cluster.script import Resources, Work, render
-from lossgrid.doctor import mpi_family
 from lossgrid.errors import UserError
 from lossgrid.job import Job, read_job
+from lossgrid.probe import mpi_family
 from lossgrid.store.log import RunLog
 
 
@@ -45,9 +45,8 @@ def script(
         if output in outputs[:number]:
             raise UserError(f"{jobs[number].path}: another of these jobs writes {output}, too")
     if launch is None:
-        ranks = resources.ranks
-        family = mpi_family() if ranks > 1 else None
-        launch = launcher(family, srun_plugins(), ranks, resources.cpus_per_rank)
+        family = mpi_family() if resources.ranks > 1 else None
+        launch = launcher(family, srun_plugins(), resources.ranks)
     first, several = jobs[0], len(jobs) > 1
     log = "lossgrid.slurm-%A_%a.out" if several else f"{first.output.stem}.slurm-%j.out"
     work = Work(

@@ -195,4 +195,6 @@ def _in_order(
         while running:
             yield running.popleft().result()
     finally:
+        for future in running:
+            future.cancel()
         wait(running)  # after an error none may be at work when the network is moved

@@ -62,6 +62,19 @@ def test_what_is_asked_of_slurm() -> None:
 
 
 @pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(), "one node, 1 rank"),
+        (Resources(gpus_per_node=1), "one node with 1 GPU, 1 rank"),
+        (Resources(2, 1), "2 nodes with 1 GPU each, 2 ranks"),
+        (Resources(2, 4, 4), "2 nodes with 4 GPUs each, 8 ranks"),
+    ],
+)
+def test_what_is_asked_in_words(resources: Resources, expected: str) -> None:
+    assert f"# some job: {expected}\n" in render(work(), resources)
+
+
+@pytest.mark.parametrize(
     ("time", "expected"),
     [
         ("30", 1800),
@@ -169,6 +182,16 @@ def test_any_name_of_a_file_reaches_the_run(jobs: list[str], tmp_path: Path) -> 
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert arguments == ["run", jobs[1 % len(jobs)], "--set", *overrides]
     assert any("--array=0-2" in line for line in directives(text)) == (len(jobs) > 1)
+
+
+def test_ranks_have_their_cores_whatever_starts_them(tmp_path: Path) -> None:
+    """`srun` passes over SLURM_CPUS_PER_TASK since 22.05."""
+    program(tmp_path / "mine", 'echo "$SRUN_CPUS_PER_TASK" > cores; shift; exec "$@"')
+    text = render(work(launch=["./mine", "-x", "./lossgrid"]), Resources(cpus_per_rank=8))
+    with started(tmp_path, 0, text, SLURM_CPUS_PER_TASK="8") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert (tmp_path / "cores").read_text() == "8\n"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, shown: Callable[..., str]) -> 
         (["--option=--comment=a\nrm -r ~"], ["--comment=a", "one line"]),
         (["--partition=a\nrm -r ~"], ["--partition", "one line"]),
         (["--setup", "a\nb"], ["one line"]),
+        (["--launcher", "'srun --mpi=pmix"], ["--launcher 'srun", "quot"]),
         ([], ["sbatch", "--dry-run"]),
     ],
 )

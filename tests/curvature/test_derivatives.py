@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event, Timer
 
 import pytest
 import torch
 from torch import nn
 
-from lossgrid.curvature.derivatives import Derivatives
+from lossgrid.curvature.derivatives import Derivatives, _in_order
 from lossgrid.data import Split
 from lossgrid.errors import DroppedError
 from lossgrid.problem import Problem
@@ -141,3 +144,25 @@ def gradient_of_a_new_one() -> torch.Tensor:
     new = derivatives()
     new.move(PLACE)
     return new.gradient("train")
+
+
+def test_batches_that_have_not_begun_are_dropped() -> None:
+    """A point that is dropped is left within one batch of each lane."""
+    begun: list[int] = []
+    go_on = Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        assert item == 0 or go_on.wait(60)
+        return item
+
+    def drop_the_second() -> None:
+        for _ in _in_order(pool, work, [0, 1, 2, 3], 4):
+            while len(begun) < 2:
+                time.sleep(0.001)
+            Timer(0.5, go_on.set).start()
+            raise DroppedError
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DroppedError):
+        drop_the_second()
+    assert begun == [0, 1]
