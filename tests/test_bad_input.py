@@ -340,6 +340,7 @@ def assert_one_sentence(said: str, words: str) -> None:
 STARVED = """
 import os, resource, sys
 import lossgrid.run
+from lossgrid.cli import main
 
 step, limit, number = sys.argv.pop(1), getattr(resource, sys.argv.pop(1)), int(sys.argv.pop(1))
 then = getattr(lossgrid.run, step)
