@@ -114,6 +114,7 @@ class _Run:
         self._trainer.restore(stored["snapshot"])
         self._folder.save_metrics(self._rows)
         if self._trainer.epoch >= self._training.epochs:
+            self._keep_last()
             return
         self._say(f"resumed after {self._so_far()}")
         if moved:
@@ -122,7 +123,8 @@ class _Run:
 
     def _finish(self) -> None:
         row = self._trainer.finish()
-        if not all(map(math.isfinite, row.values())):
+        # Metrics alone may not tell: accuracy is a number whatever the outputs are.
+        if not (all(map(math.isfinite, row.values())) and self._trainer.is_finite()):
             raise UserError(
                 f"{self._training.output}: training diverged in epoch {row['epoch']:.0f} "
                 f"({_told(row)}): lower optimizer.learning_rate"
@@ -135,12 +137,28 @@ class _Run:
         """First the checkpoint, then what says that the epoch is complete, then its row."""
         epoch = self._trainer.epoch
         if epoch % self._training.every == 0 or epoch == self._training.epochs:
-            rate = self._training.learning_rate(epoch)
-            weights = self._trainer.weights()
-            checkpoint = {"epoch": epoch, "learning_rate": rate, "state_dict": weights}
-            self._folder.save_checkpoint(checkpoint, epoch)
+            self._save_checkpoint()
         self._save()
         self._folder.save_metrics(self._rows)
+
+    def _keep_last(self) -> None:
+        """Nothing is left to train; but fewer epochs may be asked for than at first."""
+        epochs = self._training.epochs
+        if self._folder.checkpoint(epochs).exists():
+            return
+        if self._trainer.epoch > epochs or self._trainer.batch:
+            raise UserError(
+                f"{self._training.output}: is trained for {self._so_far()}, and the weights after "
+                f"epoch {epochs} have not been kept: set epochs to {self._trainer.epoch + 1} or "
+                "more, or start anew with --overwrite"
+            )
+        self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        epoch = self._trainer.epoch
+        rate = self._training.learning_rate(epoch)
+        checkpoint = {"epoch": epoch, "learning_rate": rate, "state_dict": self._trainer.weights()}
+        self._folder.save_checkpoint(checkpoint, epoch)
 
     def _save(self) -> None:
         snapshot = self._trainer.snapshot()
@@ -190,6 +208,11 @@ def _load(training: Training) -> tuple[nn.Module, Task]:
     """The network with its initial weights and what it is trained on, tried on two samples."""
     folder, data = training.folder, training.data
     model = make_model(training.model, folder, training.model.seed).cpu().eval()
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise UserError(
+            f"model.factory {training.model.factory!r} made a model without parameters to train: "
+            "name another"
+        )
     loss = load_loss(training.loss, folder)
     metrics = load_metrics(list(training.metrics), loss, folder)
     train, test = load_split("train", data.train, folder), load_split("test", data.test, folder)

@@ -96,6 +96,16 @@ def test_checkpoints_of_some_epochs(tmp_path: Path) -> None:
     assert len(read_metrics(tmp_path / "out" / "metrics.csv")) == 4
 
 
+def test_the_last_epoch_that_is_asked_for_has_a_checkpoint(tmp_path: Path) -> None:
+    file, out = toy_training(tmp_path, every=3), tmp_path / "out"
+    assert train(file, ["epochs=2"]) == COMPLETE
+    (out / "epoch-2.pt").unlink()  # as if more had been asked for, and a signal had come
+    with pytest.raises(UserError, match=r"for 2 epochs, and .* epoch 1 have not been kept"):
+        train(file, ["epochs=1"])
+    assert train(file, ["epochs=2"]) == COMPLETE
+    assert [*checkpoints(out)] == ["epoch-0.pt", "epoch-2.pt"]
+
+
 def test_more_epochs_go_on_with_the_same_bits(two: Callable[..., tuple[Path, Path]]) -> None:
     first, second = two()
     assert train(first) == COMPLETE
@@ -299,6 +309,11 @@ def test_other_threads_are_told_of_and_the_same_are_kept(
     ("changes", "words"),
     [
         ({"loss": "net.py:unbounded", "metrics": ["loss"]}, "training diverged in epoch 1"),
+        (
+            {"optimizer": {"learning_rate": 1e30, "weight_decay": 1}, "metrics": ["accuracy"]},
+            "training diverged in epoch 1",
+        ),
+        ({"model": {"factory": "torch.nn:Flatten"}}, "without parameters to train"),
         ({"compute": {"device": "cuda"}}, "device: cuda, but torch sees no GPU"),
         ({"compute": {"precision": "tf32"}}, "compute.precision: tf32 needs an NVIDIA GPU"),
         ({"model": {"factory": "net.py:nothing"}}, "names nothing"),

@@ -15,30 +15,23 @@ from lossgrid.space.plane import Plane
 def negative_variances(plane: Plane, grid: Grid, model: nn.Module) -> str | None:
     """A sentence on where running variances are too small for a square root; none if nowhere.
 
-    They change linearly over the plane, so that its corners tell of all of it, and a line's ends of
-    where they begin to be negative.
+    They change linearly over the plane, so that its corners tell of all of it, and the ends of a
+    line, or of several, of where they begin to be negative.
 
     Args:
         plane: on the CPU.
         grid: coordinates.
         model: whose layers they are of.
     """
-    corners = _variances(plane, model)
-    if corners.numel() == 0:
+    variances = _variances(plane, model)
+    if variances.numel() == 0:
         return None
-    betas = [0.0] if grid.beta is None else [float(grid.beta[0]), float(grid.beta[-1])]
-    ends = product([float(grid.alpha[0]), float(grid.alpha[-1])], betas)
-    lowest = {end: float((_weights(plane, *end) @ corners).min()) for end in ends}
-    bad = [end for end, variance in lowest.items() if variance <= 0]
-    if not bad:
+    where = (_on_lines if grid.beta is None else _around)(variances, grid)
+    if not where:
         return None
-    if grid.beta is None:
-        where = " and ".join(dict.fromkeys(_beyond(corners, alpha) for alpha, _ in bad))
-    else:
-        where = "around " + " and ".join(f"({alpha:g}, {beta:g})" for alpha, beta in bad)
     return (
         "directions.include: state extrapolates BatchNorm's running variances, and some are "
-        f"negative {where}: losses there are NaN"
+        f"negative {' and '.join(dict.fromkeys(where))}: losses there are NaN"
     )
 
 
@@ -59,13 +52,21 @@ def _variances(plane: Plane, model: nn.Module) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def _weights(plane: Plane, *place: float) -> Tensor:
-    return torch.tensor([1.0, *place[: len(plane.corners) - 1]], dtype=torch.float64)
+def _on_lines(variances: Tensor, grid: Grid) -> list[str]:
+    """From where on, on the way from theta to each end, the first of them is negative."""
+    start, steps = variances[0], variances[1:]
+    found = []
+    for end in map(float, grid.alpha[[0, -1]]):
+        if (start + end * steps).min() <= 0:
+            falling = steps * end < 0
+            first = float((start.expand_as(steps)[falling] / steps[falling].abs()).min())
+            found.append(f"at alpha < {-first:.4g}" if end < 0 else f"at alpha > {first:.4g}")
+    return found
 
 
-def _beyond(variances: Tensor, end: float) -> str:
-    """From where on, on the way from theta to an end of a line, the first of them is negative."""
-    start, step = variances
-    falling = step * end < 0
-    first = float((start[falling] / step[falling].abs()).min())
-    return f"at alpha < {-first:.4g}" if end < 0 else f"at alpha > {first:.4g}"
+def _around(variances: Tensor, grid: Grid) -> list[str]:
+    """Which corners of the plane have negative ones."""
+    assert grid.beta is not None
+    start, x, y = variances
+    corners = product(*(map(float, axis[[0, -1]]) for axis in (grid.alpha, grid.beta)))
+    return [f"around ({a:g}, {b:g})" for a, b in corners if (start + a * x + b * y).min() <= 0]

@@ -1,4 +1,4 @@
-"""Recipes: callables that train a model in place when its checkpoint is missing."""
+"""Training by a file, and recipes: callables that train a model whose checkpoint is missing."""
 
 from __future__ import annotations
 

@@ -116,6 +116,11 @@ class Trainer:
             self._count(sums, outputs, targets)
         return self._means(sums, self._test)
 
+    def is_finite(self) -> bool:
+        """Whether all parameters are numbers."""
+        finite = [weight.isfinite().all() for weight in self._model.parameters()]
+        return bool(torch.stack(finite).all())
+
     def weights(self) -> dict[str, Tensor]:
         """A copy of the model's state, on the CPU, in the order of memory that files have."""
         return {name: _copied(tensor) for name, tensor in self._model.state_dict().items()}

@@ -52,4 +52,27 @@ def test_a_line_tells_where_variances_begin_to_be_negative(
 def test_a_plane_names_the_corners(tmp_path: Path) -> None:
     assert told(tmp_path, [0.0, 1.0], [0.0, 1.0]) is None
     assert "around (1, 1.5): losses" in told(tmp_path, [0.0, 1.0], [0.0, 1.5])
+    assert "around (0, 9) and around (9, 0) and around (9, 9): losses" in told(
+        tmp_path, [0.0, 9.0], [0.0, 9.0]
+    )
     assert told(tmp_path, [-9.0, 9.0], include="parameters") is None
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3])
+def test_several_lines_tell_where_the_first_of_them_has_a_negative_one(
+    draws: int, tmp_path: Path
+) -> None:
+    directions = {"draws": draws, "include": "state", "ignore": []}
+    line = {"alpha": {"min": -9, "max": 9, "points": 3}}
+    job = read_job(toy_job(tmp_path, grid=line, directions=directions))
+    theta = network(1.0, 1.0)
+    plane = build_plane(job, theta)
+    slopes = [float(slope) for d in plane.directions.values() for slope in d["1.running_var"]]
+    words = [f"alpha {'<>'[slope < 0]} {-1.01 / slope:.4g}" for slope in slopes]
+    ends = [-1.01 / slope for slope in slopes]
+    found = negative_variances(plane, Grid.of(job), theta)
+    assert found is not None
+    for word, end in zip(words, ends, strict=True):
+        first = end == max((e for e in ends if e < 0), default=None)
+        first |= end == min((e for e in ends if e > 0), default=None)
+        assert (f"at {word}" in found) == (first and abs(end) < 9)
