@@ -8,9 +8,6 @@ import subprocess
 from lossgrid.errors import UserError
 from lossgrid.probe import own_mpirun
 
-ALONE_SECONDS = 30
-"""How long srun lets ranks live on after the first has ended: without one killed they'd wait."""
-
 PLUGINS = {"MPICH": "pmi2", "Intel MPI": "pmi2", "Open MPI": "pmix"}
 """What srun must speak with an MPI, for its ranks to find each other."""
 
@@ -55,5 +52,5 @@ def launcher(family: str | None, plugins: set[str], ranks: int) -> list[str]:
             "--launcher, such as --launcher 'srun --mpi=pmix'"
         )
     if plugin in plugins or not plugins:
-        return ["srun", f"--mpi={plugin}", f"--wait={ALONE_SECONDS}"]
+        return ["srun", f"--mpi={plugin}"]
     return [str(own_mpirun() or "mpirun")]

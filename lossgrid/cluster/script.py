@@ -26,10 +26,8 @@ for ((turn = 0; turn < ${SLURM_RESTART_COUNT:-0}; turn++)); do
 done
 """
 
-_CORES = """\
-export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # which srun does not take from the job itself
-
-"""
+ALONE_SECONDS = 30
+"""How long srun lets ranks live on after the first has ended: without one killed they'd wait."""
 
 
 class _Script(Template):
@@ -109,9 +107,8 @@ def render(work: Work, resources: Resources) -> str:
         command=" ".join(work.command.split()),
         directives="\n".join(asked),
         setup="\n".join(work.setup) or "# module load ...",
-        cores=_CORES if resources.cpus_per_rank else "",
         job=f"jobs=({' '.join(quoted)})\n{choice}" if several else f"job={quoted[0]}",
-        fresh=_FRESH if work.launch[0] == "srun" else "",
+        before=_before_srun(resources) if Path(work.launch[0]).name == "srun" else "",
         launch=shlex.join(work.launch),
         arguments=" ".join(['"$job"', *map(shlex.quote, settings)]),
     )
@@ -136,6 +133,17 @@ def _directives(work: Work, resources: Resources) -> list[str]:
     }
     lines = [f"--{key}={shlex.quote(str(value))}" for key, value in given.items() if value]
     return [*lines, "--requeue", *resources.options]
+
+
+def _before_srun(resources: Resources) -> str:
+    """What comes before any srun that starts the ranks, also one that the user names."""
+    lines = []
+    if resources.ranks > 1:
+        lines.append(f"export SLURM_WAIT={ALONE_SECONDS} # after a rank that is killed")
+    if resources.cpus_per_rank:
+        cores = resources.cpus_per_rank
+        lines.append(f"export SRUN_CPUS_PER_TASK={cores} # srun itself does not ask the job")
+    return "".join(f"{line}\n" for line in lines) + _FRESH
 
 
 def _notice(time: str | None) -> int:

@@ -184,22 +184,26 @@ def test_any_name_of_a_file_reaches_the_run(jobs: list[str], tmp_path: Path) -> 
     assert any("--array=0-2" in line for line in directives(text)) == (len(jobs) > 1)
 
 
-def test_ranks_have_their_cores_whatever_starts_them(tmp_path: Path) -> None:
-    """`srun` passes over SLURM_CPUS_PER_TASK since 22.05."""
-    program(tmp_path / "mine", 'echo "$SRUN_CPUS_PER_TASK" > cores; shift; exec "$@"')
-    text = render(work(launch=["./mine", "-x", "./lossgrid"]), Resources(cpus_per_rank=8))
-    with started(tmp_path, 0, text, SLURM_CPUS_PER_TASK="8") as process:
+def test_any_srun_hears_of_cores_and_of_ranks_that_are_killed(tmp_path: Path) -> None:
+    """It takes no cores from the job since 22.05, and lets ranks wait for ever for a killed one."""
+    told = "$SLURM_WAIT $SRUN_CPUS_PER_TASK"
+    program(tmp_path / "srun", f'echo "{told}" > told_to_srun; shift; exec "$@"')
+    resources = Resources(ranks_per_node=2, cpus_per_rank=8)
+    text = render(work(launch=["./srun", "--mpi=pmix", "./lossgrid"]), resources)
+    with started(tmp_path, 0, text) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert (tmp_path / "cores").read_text() == "8\n"
+    assert (tmp_path / "told_to_srun").read_text() == "30 8\n"
+    text = render(work(launch=["mpirun", "./lossgrid"]), resources)  # whose own srun starts no rank
+    assert "export" not in text
 
 
 @pytest.mark.parametrize(
     ("family", "plugins", "expected"),
     [
-        ("MPICH", {"pmi2", "pmix"}, ["srun", "--mpi=pmi2", "--wait=30"]),
-        ("Open MPI", {"pmi2", "pmix"}, ["srun", "--mpi=pmix", "--wait=30"]),
-        ("Open MPI", set(), ["srun", "--mpi=pmix", "--wait=30"]),
+        ("MPICH", {"pmi2", "pmix"}, ["srun", "--mpi=pmi2"]),
+        ("Open MPI", {"pmi2", "pmix"}, ["srun", "--mpi=pmix"]),
+        ("Open MPI", set(), ["srun", "--mpi=pmix"]),
     ],
 )
 def test_srun_speaks_the_pmi_of_the_mpi(

@@ -36,8 +36,6 @@ def test_arrows_point_to_the_bottom() -> None:
 
 
 def test_where_it_is_flat_or_unknown_there_is_none() -> None:
-    by_alpha = BY_ALPHA.copy()
-    by_alpha[0, 0] = np.nan
     flat = np.zeros(BOWL.shape)
     flat[0, 0] = flat[4, 4] = 1
     nothing = np.zeros(BOWL.shape)
