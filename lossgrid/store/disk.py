@@ -85,8 +85,7 @@ class Syncing:
 
     def soon(self) -> None:
         """Begin an fsync if the last one is long enough ago; raises what that one met."""
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         idle = self._thread is None or not self._thread.is_alive()
         if idle and time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
@@ -94,10 +93,15 @@ class Syncing:
             self._thread.start()
 
     def wait(self) -> None:
-        """Fsync now, and wait for it."""
+        """Fsync now, and wait for it; raises what this one or one before met."""
         if self._thread is not None:
             self._thread.join()
+        self._raise_failure()  # the system tells of lost pages only once
         fsync(self._path)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _try(self) -> None:
         try:
