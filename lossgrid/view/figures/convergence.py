@@ -84,11 +84,8 @@ def _shown(value: float, metric: str) -> float:
 
 def _endings(tables: Mapping[str, Rows]) -> list[str]:
     """Lines of a table: a run each, with the values of its last epoch."""
-    metrics = [
-        name
-        for name in next(iter(tables.values()))[0]
-        if name not in ("epoch", "learning_rate", "seconds")
-    ]
+    names = dict.fromkeys(name for rows in tables.values() for name in rows[0])
+    metrics = [name for name in names if name not in ("epoch", "learning_rate", "seconds")]
     titles = [name.replace("accuracy", "error").replace("_", " ") for name in metrics]
     lines = [["run", "epochs", *titles]]
     for name, rows in tables.items():

@@ -66,6 +66,18 @@ def test_runs_without_accuracy_are_drawn_by_their_losses(tmp_path: Path) -> None
     assert "a    2       0.5" in convergence(runs, tmp_path / "a.png", Options())
 
 
+def test_every_value_of_every_run_is_listed(tmp_path: Path) -> None:
+    runs = [run(tmp_path / "a"), run(tmp_path / "b")]
+    made = [{k: v for k, v in row.items() if "accuracy" not in k} for row in rows(2)]
+    write_metrics(made, runs[0] / "metrics.csv")
+    _, *table = convergence(runs, tmp_path / "a.png", Options()).splitlines()
+    assert [" ".join(line.split()) for line in table] == [
+        "run epochs train loss test loss train error test error",
+        "a 2 0.5 0.6 - -",
+        "b 3 0.5 0.6 20.00 % 30.00 %",
+    ]
+
+
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
     runs = [run(tmp_path / "x" / "out"), run(tmp_path / "y" / "out")]
     told = convergence(runs, tmp_path / "a.png", Options())
