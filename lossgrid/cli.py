@@ -216,6 +216,7 @@ def _with(options: Sequence[Any]) -> Callable[[Command], Command]:
 @FILE
 @_with(FIGURE)
 @click.option("--arrows", is_flag=True, help="Where the loss falls most steeply, if computed.")
+@click.option("--errors", is_flag=True, help="Bands of two standard errors around curves.")
 def plot(file: Path, output: Path | None, **options: Any) -> int:
     """Draw the contours of a plane, or the curves of a line, in a results FILE."""
     from lossgrid.store.results import read_results

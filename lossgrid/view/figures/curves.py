@@ -23,7 +23,7 @@ _DASHES = {"train": "-", "test": "--"}
 _OTHER_DASHES = ("-.", ":")
 _DOTS_UP_TO = 25
 _MARGIN = 0.04
-_BAND = 0.2  # opacity
+BAND = 0.2  # opacity
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _draw_band(
     """Fill what lies between the smallest and the largest of several lines, shape (draws, n)."""
     known = np.isfinite(draws).all(axis=0)
     low, high = draws.min(axis=0), draws.max(axis=0)
-    axes.fill_between(along, low, high, where=known, color=f"C{number}", alpha=_BAND, linewidth=0)
+    axes.fill_between(along, low, high, where=known, color=f"C{number}", alpha=BAND, linewidth=0)
 
 
 def mark_best_of_curves(axes: Axes, snapshot: Snapshot) -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lossgrid.errors import UserError
 from lossgrid.view import Landscape
 from lossgrid.view.figures.curves import curves_of, draw_curves, mark_best_of_curves, sides_of
+from lossgrid.view.figures.errors import draw_errors
 from lossgrid.view.figures.heading import best_note, write_heading
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plane import (
@@ -36,6 +37,11 @@ def plot(results: Landscape, output: Path, options: Options) -> str:
         UserError: nothing to draw, no such column, no such format, or the file can't be written.
     """
     if is_plane(results):
+        if options.errors:
+            raise UserError(
+                f"{results.name}: is a plane; draw its errors with --column, such as "
+                "train_loss_se_data, not with --errors"
+            )
         snapshots = planes_of(results, options.columns)
         assert results.beta is not None
         ratio = steepness(results.alpha, results.beta) or 1.0
@@ -77,7 +83,10 @@ def _draw_planes(
 def _draw_line(figure: Figure, results: Landscape, line: Snapshot, options: Options) -> None:
     axes = figure.add_subplot()
     sides = sides_of([line], options)
-    legend = draw_curves(axes, line, sides).lines
+    curves = draw_curves(axes, line, sides)
+    if options.errors:
+        draw_errors(curves, sides, results, line)
+    legend = curves.lines
     if options.trajectory:
         legend = [*legend, *draw_over_line(axes, results.trajectories, line)]
     if options.title:
