@@ -185,6 +185,11 @@ def state(job: str) -> str:
 
 
 def begin_now(job: str) -> None:
-    """A job that was queued again would wait for a while."""
+    """A job that was queued again would wait for a while.
+
+    Nodes refuse what begins in the second in which they have killed its last turn, and SLURM then
+    takes it for ended.
+    """
+    time.sleep(1.5)
     with suppress(subprocess.CalledProcessError):  # it has begun meanwhile
         scontrol("update", f"JobId={job}", "StartTime=now")
