@@ -68,13 +68,6 @@ def _real(value: object) -> float:
     return number
 
 
-def _duration(value: object) -> float:
-    seconds = _real(value)
-    if seconds < 0:
-        raise expected("a number of seconds >= 0")
-    return seconds
-
-
 def _positive(value: object) -> float:
     number = _real(value)
     if number <= 0:
@@ -82,11 +75,15 @@ def _positive(value: object) -> float:
     return number
 
 
-def _not_negative(value: object) -> float:
+def _not_negative(value: object, what: str = "a number") -> float:
     number = _real(value)
     if number < 0:
-        raise expected("a number >= 0")
+        raise expected(f"{what} >= 0")
     return number
+
+
+def _duration(value: object) -> float:
+    return _not_negative(value, "a number of seconds")
 
 
 def _momentum(value: object) -> float:
