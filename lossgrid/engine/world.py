@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ def start() -> World:
     foreign = "OMPI_COMM_WORLD_SIZE" in launched and MPI.get_vendor()[0] != "Open MPI"
     if not foreign:
         if not MPI.Is_initialized():
+            _keep_addresses_short(MPI.Get_library_version())
             MPI.Init_thread(MPI.THREAD_FUNNELED)
         comm = MPI.COMM_WORLD.Dup()
         if comm.size > 1 or expected == 1:
@@ -125,6 +127,16 @@ def start() -> World:
 def _number(name: str) -> int | None:
     text = os.environ.get(name, "")
     return int(text) if text.isdigit() else None
+
+
+def _keep_addresses_short(banner: str) -> None:
+    """Have MPICH use libfabric in a SLURM job, where its build has that beside UCX.
+
+    Its UCX addresses go out padded with whatever is in memory, at times in longer lines than
+    SLURM's PMI reads; all ranks then wait for ever (pmodels/mpich, issue 6924).
+    """
+    if "SLURM_JOB_ID" in os.environ and re.search(r"ch4:.*\bucx\b.*\bofi\b", banner):
+        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
 
 
 def alone() -> World:
