@@ -30,9 +30,10 @@ from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
+from lossgrid.recalling import Recalled
 from lossgrid.shortage import fitting
 from lossgrid.space import Principal
-from lossgrid.store.amend import reset_lost, write_precision
+from lossgrid.store.amend import add_trajectories, reset_lost, write_precision
 from lossgrid.store.create import Contents, create
 from lossgrid.store.lock import RunLock
 from lossgrid.store.results import Results, check_replaceable, read_results
@@ -75,6 +76,7 @@ class Lead:
         self._results: Results | None = None
         self._tuning: str | None = None
         self._pending: PointSet
+        self._recalled: Recalled | None = None
         self._principal: Principal | None
         self._projected: Projected
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
@@ -102,6 +104,7 @@ class Lead:
         elif job.output.exists():
             self._results = read_results(job.output)
             self._see_to_power_loss(self._results)
+            self._recalled = Recalled(job, self._results)
         if prepare_checkpoint(job):
             self._say(f"trained {job.model.checkpoint} with {job.model.recipe}")
         stored = None if self._results is None else epochs.plans(self._results)[-1]
@@ -114,7 +117,7 @@ class Lead:
             UserError: the model or a checkpoint can't be loaded, or there are too few.
         """
         with fitting("directions of kind pca"):
-            self._principal = principal_of(self._job)
+            self._principal = principal_of(self._job, self._recalled)
         return self._principal
 
     def choose(
@@ -176,7 +179,7 @@ class Lead:
             self._lock.forget_power_loss()
             self._results = read_results(self._job.output)
         else:
-            self._continue(self._results, prepared, theta)
+            self._results = self._continue(self._results, prepared, theta)
         self._pending = self._results.unfinished()
         if prepared.samples is not None:
             splits = prepared.loaded.problem.splits
@@ -283,9 +286,15 @@ class Lead:
     def _project(self, loaded: Loaded) -> None:
         """Find where trajectories lie, and say whether the grid holds them."""
         model, grid = loaded.problem.build_model(), loaded.grid
-        self._projected = projected(self._job, loaded.plane, model, self._principal)
+        recalled = self._recalled if self._is_on(loaded) else None
+        self._projected = projected(self._job, loaded.plane, model, self._principal, recalled)
         for name, trajectory in self._projected.trajectories.items():
             self._say(trajectories.coverage(name, trajectory, grid.alpha, grid.beta))
+
+    def _is_on(self, loaded: Loaded) -> bool:
+        """Whether the results that are there are of the same plane."""
+        known = {} if self._results is None else self._results.fingerprint
+        return known.get("directions") == loaded.fingerprint["directions"]
 
     def _measure_theta(self, prepared: Prepared) -> dict[str, float]:
         """Values at theta itself, shown and checked before anything else is spent."""
@@ -301,10 +310,18 @@ class Lead:
                 )
         return found
 
-    def _continue(self, results: Results, prepared: Prepared, theta: Mapping[str, float]) -> None:
-        """See that these are the job's own results, and begin a new epoch for a smaller plan."""
+    def _continue(
+        self, results: Results, prepared: Prepared, theta: Mapping[str, float]
+    ) -> Results:
+        """See that these are the job's own results; add to them what is new.
+
+        That is an epoch for a smaller plan, and trajectories that the job did not have before.
+
+        Returns: the results as they are now.
+        """
         made_of = self._made_of(prepared, theta)
-        known = epochs.fingerprint_of(results)
+        added = self._projected.beside(results)
+        known = epochs.fingerprint_of(results) | added.fingerprint
         begins = prepared.checked.shrunk and epochs.has_room(results)
         if begins:
             known |= {part: made_of[part] for part in SIZES}
@@ -316,8 +333,14 @@ class Lead:
                 f"{results.path}: holds the results of another job: {'; '.join(found)}; set "
                 "another 'output', or start anew with --overwrite"
             )
+        if added.trajectories:
+            fingerprint = json.dumps({**results.fingerprint, **added.fingerprint})
+            texts = {"job": self._job.to_yaml(), "fingerprint": fingerprint}
+            add_trajectories(results, added.trajectories, texts)
+            results = read_results(results.path)
         if begins:
             epochs.begin(results, prepared.plan, theta)
+        return results
 
     def _made_of(self, prepared: Prepared, theta: Mapping[str, float]) -> dict[str, str]:
         return prepared.fingerprint | self._projected.fingerprint | theta_values(theta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,8 @@ from lossgrid.job import Job, read_job
 from lossgrid.prepare import Loaded, Prepared, choose, equip, free_memory, load, measure
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
-from lossgrid.projecting import principal_of
+from lossgrid.projecting import checkpoints_of, principal_of
+from lossgrid.recalling import Recalled
 from lossgrid.store.create import expected_bytes
 from lossgrid.store.results import Results, read_results
 
@@ -38,18 +39,22 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     results = read_results(job.output) if job.output.exists() else None
     with TemporaryDirectory() as folder:
         trained = _with_checkpoint(job, Path(folder))
-        loaded = load(trained, worlds.alone(), principal_of(trained))
+        recalled = None if results is None else Recalled(trained, results)
+        loaded = load(trained, worlds.alone(), principal_of(trained, recalled))
         plan, why = _chosen(trained, loaded, results, ranks)
         room = free_memory(loaded, worlds.alone())
         prepared = equip(trained, loaded, choose(trained, loaded, plan, room))
     prepared.measure_theta()  # the first call warms up
-    values, seconds = prepared.measure_theta()
-    seconds *= prepared.grid.draws / prepared.whole.points_per_pass  # as long if it is not full
+    values, theta = prepared.measure_theta()
+    # A pass takes as long if it is not full.
+    seconds = theta * prepared.grid.draws / prepared.whole.points_per_pass
     cost = prepared.evaluator.cost() if isinstance(prepared.evaluator, CurvatureEvaluator) else None
     seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
     chunks = _chunks(job, prepared, ranks, pending, seconds)
+    checkpoints = _checkpoints(job, results)
+    in_all = seconds * pending / ranks + theta * -(-sum(checkpoints.values()) // ranks)
     checkpoint = "" if trained is job else f" (a run trains {job.model.checkpoint} first)"
     facts = {
         "job": str(job.path),
@@ -67,7 +72,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "disk": _disk(prepared),
         **({"curvature": _curvature(cost)} if cost else {}),
         "a point": f"{'at most ' if cost and cost.products else ''}{seconds:.3g} s here",
-        "in all": f"{_at_most(job)}{clock(seconds * pending / ranks)} on {_ranks(ranks)}",
+        **({"then": _true_values(checkpoints, theta)} if checkpoints else {}),
+        "in all": f"{_at_most(job)}{clock(in_all)} on {_ranks(ranks)}",
     }
     if warning := prepared.loaded.warning():
         facts["beware"] = warning
@@ -131,6 +137,21 @@ def _chunks(job: Job, prepared: Prepared, ranks: int, pending: int, seconds: flo
         pending -= sizer.size(count % ranks, pending)
         count += 1
     return count
+
+
+def _checkpoints(job: Job, results: Results | None) -> dict[str, int]:
+    """How many checkpoints of each trajectory have no true value yet."""
+    stored = {} if results is None else results.trajectories
+    return {
+        name: stored[name].pending.size if name in stored else len(paths)
+        for name, paths in checkpoints_of(job).items()
+    }
+
+
+def _true_values(checkpoints: Mapping[str, int], seconds: float) -> str:
+    """What is computed after the points, if a job has trajectories."""
+    each = ", ".join(f"{count} of {name}" for name, count in checkpoints.items())
+    return f"the true values of checkpoints ({each}), {seconds:.3g} s each"
 
 
 def _at_most(job: Job) -> str:

@@ -18,9 +18,11 @@ from torch import nn
 from lossgrid import trajectories
 from lossgrid.errors import UserError
 from lossgrid.fingerprint import digest
-from lossgrid.job import Job, TrajectorySpec, read_job
+from lossgrid.job import Job, read_job
 from lossgrid.problem import find_checkpoints, load_model, open_checkpoint
+from lossgrid.recalling import Recalled, stamps
 from lossgrid.space import Grid, Layout, Plane, Principal, Projection, build_plane, principal
+from lossgrid.store.results import Results
 from lossgrid.store.trajectory import Trajectory
 
 OWN = "training"
@@ -32,18 +34,33 @@ class Projected:
     """Where the trajectories of a job lie.
 
     Attributes:
-        trajectories: by name; no true value is known.
-        fingerprint: what they are made of, part by part.
+        trajectories: by name; no true value need be known.
+        made_of: a hash of what each is made of.
     """
 
     trajectories: dict[str, Trajectory]
-    fingerprint: dict[str, str]
+    made_of: dict[str, str]
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """The parts of a job's fingerprint that they are."""
+        return {f"trajectory {name}": hashed for name, hashed in self.made_of.items()}
+
+    def beside(self, results: Results) -> Projected:
+        """Those that a results file does not have."""
+        names = self.trajectories.keys() - results.trajectories.keys()
+        trajectories = {name: self.trajectories[name] for name in names}
+        return Projected(trajectories, {name: self.made_of[name] for name in names})
 
 
-def principal_of(job: Job) -> Principal | None:
+def principal_of(job: Job, recalled: Recalled | None = None) -> Principal | None:
     """The principal components that a job's directions are, if they are such.
 
     One rank finds them for all, since that reads every checkpoint twice.
+
+    Args:
+        job: whose directions.
+        recalled: what an earlier run has found.
 
     Raises:
         UserError: the model can't be loaded, or as `lossgrid.space.principal` does.
@@ -54,10 +71,34 @@ def principal_of(job: Job) -> Principal | None:
     model = load_model(job.model, job.folder)
     layout = Layout.of(model, job.directions)
     paths = find_checkpoints(job.directions.checkpoints)
-    return principal(paths, layout, model, 1 if job.grid.beta is None else 2)
+    known = recalled.principal(paths, layout) if recalled else None
+    return known or principal(paths, layout, model, 1 if job.grid.beta is None else 2)
 
 
-def projected(job: Job, plane: Plane, model: nn.Module, own: Principal | None) -> Projected:
+def checkpoints_of(job: Job) -> dict[str, list[Path]]:
+    """The files of all trajectories of a job, by their names, and of the one that its axes are of.
+
+    Raises:
+        UserError: no file matches a pattern, or two trajectories have one name.
+    """
+    paths = {name: find_checkpoints(spec.checkpoints) for name, spec in job.trajectories.items()}
+    if job.directions.kind == "pca":
+        spanning = find_checkpoints(job.directions.checkpoints)
+        if spanning not in paths.values() and paths.setdefault(OWN, spanning) != spanning:
+            raise UserError(
+                f"{job.path}: trajectories.{OWN}: is the name of the one that "
+                "directions.checkpoints are; call it something else"
+            )
+    return paths
+
+
+def projected(
+    job: Job,
+    plane: Plane,
+    model: nn.Module,
+    own: Principal | None,
+    recalled: Recalled | None = None,
+) -> Projected:
     """Project all checkpoints of a job's trajectories, reading one at a time.
 
     Args:
@@ -65,44 +106,39 @@ def projected(job: Job, plane: Plane, model: nn.Module, own: Principal | None) -
         plane: on the CPU.
         model: that the checkpoints are of.
         own: the principal components that the plane's directions are.
+        recalled: what an earlier run has found on the same plane.
 
     Raises:
         UserError: a checkpoint does not fit the model, or a list is not as long as it must be.
     """
-    specs = dict(job.trajectories)
-    paths = {name: find_checkpoints(spec.checkpoints) for name, spec in specs.items()}
-    explained: dict[str, tuple[float, float]] = {}
-    if own is not None:
-        spanning = find_checkpoints(job.directions.checkpoints)
-        name = next((name for name in paths if paths[name] == spanning), OWN)
-        if paths.setdefault(name, spanning) != spanning:
-            raise UserError(
-                f"{job.path}: trajectories.{OWN}: is the name of the one that "
-                "directions.checkpoints are; call it something else"
-            )
-        specs.setdefault(name, TrajectorySpec(checkpoints=job.directions.checkpoints))
-        explained[name] = own.explained
+    spanning = None if own is None else find_checkpoints(job.directions.checkpoints)
     found = Projected({}, {})
-    projection = Projection(plane)
-    for name, spec in specs.items():
-        trajectory, part = _project(job, name, spec, paths[name], projection, model)
-        if name in explained:
-            trajectory = replace(trajectory, explained_variance=np.array(explained[name]))
+    projection: Projection | None = None
+    for name, paths in checkpoints_of(job).items():
+        known = recalled.trajectory(name, paths) if recalled else None
+        if known is None:
+            projection = projection or Projection(plane)
+            known = _project(job, name, paths, projection, model)
+        trajectory, found.made_of[name] = known
+        if own is not None and paths == spanning:
+            trajectory = replace(trajectory, explained_variance=np.array(own.explained))
+            spanning = None
         found.trajectories[name] = trajectory
-        found.fingerprint[f"trajectory {name}"] = part
     return found
 
 
 def _project(
     job: Job,
     name: str,
-    spec: TrajectorySpec,
     paths: Sequence[Path],
     projection: Projection,
     model: nn.Module,
 ) -> tuple[Trajectory, str]:
     """A trajectory, and a hash of what it was made of."""
+    spec = job.trajectories.get(name)
+    listed = (None, None) if spec is None else (spec.epochs, spec.learning_rates)
     places, epochs, rates, contents = [], [], [], []
+    stamped = stamps(paths)  # of what is read now: one that changes meanwhile is read again
     for path in paths:
         checkpoint = open_checkpoint(path, model)
         places.append(projection(checkpoint.state))
@@ -120,12 +156,11 @@ def _project(
         alpha=coordinates[0],
         beta=coordinates[1] if len(coordinates) > 1 else None,
         checkpoints=tuple(_shown(path, job.folder) for path in paths),
-        epoch=_known(job, f"trajectories.{name}.epochs", spec.epochs, epochs),
-        learning_rate=_known(
-            job, f"trajectories.{name}.learning_rates", spec.learning_rates, rates
-        ),
+        epoch=_known(job, f"trajectories.{name}.epochs", listed[0], epochs),
+        learning_rate=_known(job, f"trajectories.{name}.learning_rates", listed[1], rates),
         values=dict.fromkeys(job.columns, unknown),
         explained_variance=None,
+        stamps=stamped,
     )
     facts = [
         contents,

@@ -16,10 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from lossgrid.engine.signals import StopRequest
+from lossgrid.engine.world import refuse_several
 from lossgrid.errors import UserError
 from lossgrid.evaluate import hardware
 from lossgrid.evaluate.device import has_tf32, keep_memory, lanes, own_device
-from lossgrid.exits import COMPLETE, UNFINISHED
+from lossgrid.exits import BAD_INPUT, COMPLETE, UNFINISHED
 from lossgrid.fingerprint import contents, differences, digest
 from lossgrid.job import Training, read_training
 from lossgrid.problem.losses import load_loss, load_metrics
@@ -49,6 +50,8 @@ def train(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) ->
     Raises:
         UserError: bad input, a full disk, a run that may not be continued, or that diverges.
     """
+    if refuse_several("lossgrid train"):
+        return BAD_INPUT
     console = Console(file=sys.stdout, highlight=False)
     training = read_training(path, overrides)
     try:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lossgrid.errors import UserError
-from lossgrid.exits import COMPLETE, UNFINISHED
+from lossgrid.exits import BAD_INPUT, COMPLETE, UNFINISHED
 from lossgrid.job import ModelSpec
 from lossgrid.problem import load_model, open_checkpoint
 from lossgrid.store.lock import RunLock
@@ -336,6 +336,25 @@ def test_bad_input(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
         train(toy_training(tmp_path, **changes))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "rank"), [("PMI_SIZE", "PMI_RANK"), ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")]
+)
+def test_several_processes_are_refused_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, rank: str
+) -> None:
+    file = toy_training(tmp_path, epochs=1)
+    monkeypatch.setenv(size, "2")
+    monkeypatch.setenv(rank, "0")
+    with pytest.raises(UserError, match="started 2 processes, and 'lossgrid train' is one"):
+        train(file)
+    monkeypatch.setenv(rank, "1")
+    assert train(file) == BAD_INPUT
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv(size, "1")
+    monkeypatch.setenv(rank, "0")
+    assert train(file) == COMPLETE
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from lossgrid.ending import COMPLETE, UNFINISHED
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
 from lossgrid.following import Following
+from lossgrid.planning import plan
 from lossgrid.prepare import Prepared
-from lossgrid.problem import load_callable
+from lossgrid.problem import load_callable, open_checkpoint
 from lossgrid.projecting import trajectory
 from lossgrid.run import run
 from lossgrid.status import Status
@@ -90,7 +92,8 @@ def true_values(path: Path, job_path: Path) -> tuple[float, float]:
     return loss, (outputs.argmax(dim=1) == targets).double().mean().item()
 
 
-ADAM = {"adam": {"checkpoints": "adam/epoch-*.pt"}}
+ADAM_FILES = {"checkpoints": "adam/epoch-*.pt"}
+ADAM = {"adam": ADAM_FILES}
 
 
 @pytest.mark.parametrize(
@@ -317,6 +320,98 @@ def test_results_are_not_continued_with_another_trajectory(folder: Path) -> None
     torch.save(state, folder / "adam" / "epoch-1.pt")
     with pytest.raises(UserError, match=r"results of another job: trajectory adam \(5 checkpoints"):
         run(path)
+
+
+def test_a_run_that_is_listed_later_is_added(folder: Path, tried: list[int]) -> None:
+    assert run(job(folder)) == COMPLETE
+    alone = results(folder)
+    surface, computed = dict(alone.values), alone.tries()
+    tried.clear()
+    path = job(folder, trajectories=ADAM)
+    assert "(5 of adam, 0 of training)" in plan(path, [], 1)
+    assert run(path) == COMPLETE
+    assert tried == [0, 1, 2, 3, 4]
+    found = results(folder)
+    assert found.tries() == computed
+    for column, values in surface.items():
+        assert values.tobytes() == found.values[column].tobytes()
+    added = found.trajectories["adam"]
+    kept = folder / "added.vtkhdf"
+    found.path.rename(kept)
+    assert run(path) == COMPLETE
+    at_once = results(folder)
+    for one, other in zip(
+        read_results(kept).trajectories.values(), at_once.trajectories.values(), strict=True
+    ):
+        for column in one.values:
+            assert one.values[column].tobytes() == other.values[column].tobytes()
+        assert one.alpha.tobytes() == other.alpha.tobytes()
+    assert read_results(kept).fingerprint == at_once.fingerprint
+    assert read_results(kept).attributes["job"] == at_once.attributes["job"]
+    assert added.pending.size == 0
+
+
+def test_a_run_that_is_listed_no_more_is_told(folder: Path) -> None:
+    assert run(job(folder, trajectories=ADAM)) == COMPLETE
+    with pytest.raises(UserError, match=r"trajectory adam \(5 checkpoints .* there, absent here"):
+        run(job(folder))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The checkpoints that are opened for their places or for principal components."""
+    files: list[str] = []
+
+    def opening(path: Path, model: nn.Module) -> Any:
+        files.append(f"{path.parent.name}/{path.stem}")
+        return open_checkpoint(path, model)
+
+    for module in ("lossgrid.projecting", "lossgrid.space.principal"):
+        monkeypatch.setattr(import_module(module), "open_checkpoint", opening)
+    return files
+
+
+def test_a_later_run_reads_only_checkpoints_that_have_changed(
+    folder: Path, opened: list[str]
+) -> None:
+    path = job(folder, trajectories=ADAM)
+    assert run(path) == COMPLETE
+    before = results(folder).path.read_bytes()
+    opened.clear()
+    assert run(path) == COMPLETE
+    plan(path, [], 1)
+    assert opened == []
+    (folder / "adam" / "epoch-2.pt").touch()
+    assert run(path) == COMPLETE
+    assert opened == [f"adam/epoch-{number}" for number in range(5)]
+    opened.clear()
+    (folder / "sgd" / "epoch-2.pt").touch()
+    assert run(path) == COMPLETE
+    assert {file.partition("/")[0] for file in opened} == {"sgd", "adam"}
+    assert results(folder).path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"directions": {**PCA, "normalization": "model"}}, r"directions \("),
+        ({"directions": {**PCA, "parameters": "0.*"}}, r"directions \("),
+        ({"trajectories": {"adam": {**ADAM_FILES, "epochs": [1, 2, 3, 4, 5]}}}, r"trajectory adam"),
+    ],
+)
+def test_what_is_asked_for_otherwise_is_not_recalled(
+    folder: Path, changes: dict[str, Any], words: str
+) -> None:
+    assert run(job(folder, trajectories=ADAM)) == COMPLETE
+    with pytest.raises(UserError, match=rf"results of another job: .*{words}"):
+        run(job(folder, **{"trajectories": ADAM, **changes}))
+
+
+def test_the_plan_tells_of_true_values(folder: Path) -> None:
+    path = job(folder, trajectories=ADAM)
+    expected = "then:       the true values of checkpoints (5 of adam, 12 of training), "
+    assert expected in plan(path, [], 1)
+    assert "then:" not in plan(job(folder, directions={}), [], 1)
 
 
 def test_the_command_shows_where_they_lie_and_writes_nothing(folder: Path) -> None:

@@ -22,6 +22,9 @@ LAUNCHERS = {
 }
 """Environment variables in which a launcher says how many ranks it started."""
 
+RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+"""Those in which it says which of them a process is."""
+
 SET_UP_TAG = 2
 
 ABORT_SECONDS = 2.0
@@ -91,7 +94,7 @@ def start() -> World:
     Raises:
         UserError: a launcher started several ranks, but they don't find each other.
     """
-    launched = {name: size for name in LAUNCHERS if (size := _number(name)) is not None}
+    launched = _launched()
     if not launched:
         return alone()
     name, expected = max(launched.items(), key=lambda item: item[1])
@@ -122,6 +125,33 @@ def start() -> World:
         f"its own: mpi4py uses another MPI ({library}); take that MPI's mpirun, or the srun "
         "--mpi= plug-in that it speaks ('lossgrid doctor' shows what there is)"
     )
+
+
+def refuse_several(command: str) -> bool:
+    """See that no launcher has started several processes of a command that is one.
+
+    Args:
+        command: as people type it.
+
+    Returns: whether this is one of several, and another tells the reason.
+
+    Raises:
+        UserError: this is the first of several.
+    """
+    name, size = max(_launched().items(), key=lambda item: item[1], default=("", 1))
+    if size == 1:
+        return False
+    if any(_number(rank) for rank in RANKS):
+        return True
+    raise UserError(
+        f"{LAUNCHERS[name]} started {size} processes, and '{command}' is one: all would do the "
+        "same; start it without a launcher"
+    )
+
+
+def _launched() -> dict[str, int]:
+    """How many ranks launchers say that they have started, by the variable that says so."""
+    return {name: size for name in LAUNCHERS if (size := _number(name)) is not None}
 
 
 def _number(name: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lossgrid.space.directions import Direction
+from lossgrid.space.directions import Direction, read_directions
 from lossgrid.space.grid import Grid, Place
 from lossgrid.space.layout import Layout
 from lossgrid.space.plane import Plane, build_plane
@@ -21,4 +21,5 @@ __all__ = [
     "build_plane",
     "negative_variances",
     "principal",
+    "read_directions",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.store import layout
-from lossgrid.store.disk import fsync, storing
+from lossgrid.store.create import write_text, write_trajectory
+from lossgrid.store.disk import fsync, replacing, storing
 from lossgrid.store.results import Results, bands
+from lossgrid.store.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import h5py
@@ -86,6 +89,35 @@ def write_true_values(
                 file[layout.trajectory_dataset(name, column)][index] = value
 
 
+def add_trajectories(
+    results: Results, trajectories: Mapping[str, Trajectory], texts: Mapping[str, str]
+) -> None:
+    """Add trajectories, of whose checkpoints no true value is known.
+
+    New datasets change what HDF5 finds others by, which a kill would leave half changed: a copy
+    takes them, and then the file's place.
+
+    Args:
+        results: the file, which no rank has open; it is to be read anew.
+        trajectories: by name, none of which the file has.
+        texts: attributes that take the place of the file's.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    import h5py
+
+    with storing(results.path), replacing(results.path) as fresh:
+        shutil.copyfile(results.path, fresh)
+        with h5py.File(fresh, "r+", libver=layout.LIBVER) as file:
+            science = file[layout.SCIENCE]
+            science.attrs.modify("complete", np.uint8(0))
+            for name, text in texts.items():
+                write_text(science, name, text)
+            for name, trajectory in trajectories.items():
+                write_trajectory(file, name, trajectory)
+
+
 def reset_lost(results: Results) -> None:
     """After a power loss, make every point pending again whose values the disk may not have.
 
@@ -114,6 +146,6 @@ def _amended(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     with storing(path):
-        with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+        with h5py.File(path, "r+", libver=layout.LIBVER) as file:
             yield file
         fsync(path)

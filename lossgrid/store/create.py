@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.store import layout
-from lossgrid.store.disk import fsync, reason
+from lossgrid.store.disk import reason, replacing
 from lossgrid.store.trajectory import Trajectory
 
 Direction = Mapping[str, NDArray[np.float32]]
@@ -73,16 +72,11 @@ def create(path: Path, contents: Contents) -> None:
     """
     import h5py
 
-    fresh = path.with_name(path.name + ".new")
     try:
-        with h5py.File(fresh, "w", libver=("earliest", "v108")) as file:
+        with replacing(path) as fresh, h5py.File(fresh, "w", libver=layout.LIBVER) as file:
             _write_image(file, contents)
             _write_science(file, contents)
-        fsync(fresh)
-        os.replace(fresh, path)
-        fsync(path.parent)
     except (OSError, ValueError, RuntimeError) as error:  # h5py has all three for a full disk
-        fresh.unlink(missing_ok=True)
         raise UserError(f"{path}: can't create the results file: {reason(error)}") from error
 
 
@@ -116,7 +110,7 @@ def _write_science(file: Any, contents: Contents) -> None:
     science.attrs["format"] = layout.FORMAT
     science.attrs["complete"] = np.uint8(0)
     for name, text in contents.attributes.items():
-        _write_text(science, name, text)
+        write_text(science, name, text)
     file.create_dataset(layout.ALPHA, data=contents.alpha)
     if contents.beta is not None:
         file.create_dataset(layout.BETA, data=contents.beta)
@@ -141,16 +135,18 @@ def _write_science(file: Any, contents: Contents) -> None:
         for name, values in direction.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
     for name, trajectory in contents.trajectories.items():
-        _write_trajectory(file, name, trajectory)
+        write_trajectory(file, name, trajectory)
 
 
-def _write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
+def write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
+    """Add a trajectory, of which no true value is known, to a file that nobody else has open."""
     facts = {
         "alpha": trajectory.alpha,
         "beta": trajectory.beta,
         "checkpoint": np.array([path.encode() for path in trajectory.checkpoints]),
         "epoch": trajectory.epoch,
         "learning_rate": trajectory.learning_rate,
+        "stamp": trajectory.stamps,
     }
     for fact, data in facts.items():
         if data is not None:
@@ -163,8 +159,11 @@ def _write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
         group.attrs["explained_variance"] = trajectory.explained_variance
 
 
-def _write_text(group: Any, name: str, text: str) -> None:
+def write_text(group: Any, name: str, text: str) -> None:
     """An attribute holds at most 64 KiB; a longer text is cut nowhere but stored as a dataset."""
+    for place in (group.attrs, group):
+        if name in place:
+            del place[name]
     if len(text.encode()) < 60_000:
         group.attrs[name] = text
     else:

@@ -27,6 +27,23 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside another, whose place it takes once the disk has all of it.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        yield fresh
+        fsync(fresh)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    fsync(path.parent)
+
+
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
 

@@ -10,6 +10,10 @@ from numpy.typing import DTypeLike
 
 FORMAT = 1
 
+LIBVER = ("earliest", "v108")
+"""Oldest and newest structures of HDF5 to write. Newer ones mark a file as open while it is
+written, and one that a killed run has left marked can't be opened again."""
+
 VTK = "VTKHDF"
 POINT_DATA = "VTKHDF/PointData"
 SCIENCE = "lossgrid"
@@ -30,7 +34,7 @@ EPOCH_ROWS = 64
 
 TRAJECTORIES = "lossgrid/trajectory"
 
-TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate")
+TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate", "stamp")
 """Datasets of a trajectory that are no values of columns."""
 
 RANK = "lossgrid/points/rank"

@@ -310,6 +310,7 @@ def _trajectory(group: Any) -> Trajectory:
         learning_rate=stored.get("learning_rate"),
         values={n: v for n, v in stored.items() if n not in layout.TRAJECTORY_FACTS},
         explained_variance=group.attrs.get("explained_variance"),
+        stamps=stored.get("stamp"),
     )
 
 

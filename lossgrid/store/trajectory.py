@@ -25,6 +25,8 @@ class Trajectory:
             in the plane; NaN until computed, and where that failed.
         explained_variance: of a trajectory whose principal components are the directions: the
             shares of the variance that the first two explain, shape (2,).
+        stamps: size in bytes and time of the last change, in ns, of each file, by which one that
+            has not changed since is known: int64, shape (n, 2).
     """
 
     alpha: NDArray[np.float64]
@@ -34,6 +36,7 @@ class Trajectory:
     learning_rate: NDArray[np.float64] | None
     values: Mapping[str, NDArray[np.float64]]
     explained_variance: NDArray[np.float64] | None
+    stamps: NDArray[np.int64] | None = None
 
     @property
     def drops(self) -> NDArray[np.int64]:

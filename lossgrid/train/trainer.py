@@ -57,7 +57,7 @@ class Trainer:
     Attributes:
         epoch: how many are complete.
         batch: how many batches of the next one are.
-        batches: of an epoch; the last may be smaller than the others.
+        batches: of an epoch; the last may be smaller than the others, or larger by one sample.
     """
 
     def __init__(self, training: Training, model: nn.Module, task: Task, device: torch.device):
@@ -70,7 +70,7 @@ class Trainer:
         self._device = device
         self._optimizer = _optimizer(training, model)
         self.epoch = self.batch = 0
-        self.batches = -(-len(task.train) // training.batch_size)
+        self.batches = _batches(len(task.train), training.batch_size)
         self._sums = torch.zeros(len(task.metrics), dtype=torch.float64, device=device)
         self._seconds = 0.0
 
@@ -145,8 +145,8 @@ class Trainer:
         self._seconds = snapshot["seconds"]
 
     def _step(self, draws: Draws, batch: int) -> None:
-        begin = batch * self._training.batch_size
-        rows = slice(begin, begin + self._training.batch_size)
+        begin, last = batch * self._training.batch_size, batch + 1 == self.batches
+        rows = slice(begin, None if last else begin + self._training.batch_size)
         torch.manual_seed(draws.seeds[batch])
         inputs, targets = self._drawn(draws, rows)
         outputs, targets = self._forward(self._train, inputs, targets)
@@ -193,6 +193,12 @@ class Trainer:
     def _means(sums: Tensor, split: Split) -> list[float]:
         means: list[float] = (sums / len(split)).tolist()
         return means
+
+
+def _batches(samples: int, size: int) -> int:
+    """How many an epoch has: a single sample left, which BatchNorm can't take, joins the last."""
+    full, left = divmod(samples, size)
+    return full + (left > 1 or full == 0)
 
 
 def _optimizer(training: Training, model: nn.Module) -> torch.optim.Optimizer:

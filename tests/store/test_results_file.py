@@ -401,10 +401,10 @@ def test_after_a_power_loss_points_without_values_are_pending(
 def test_a_kill_during_creation_leaves_the_old_file(path: Path) -> None:
     before = path.read_bytes()
     code = """
-        import lossgrid.store.create as module
+        from lossgrid.store.create import create
         from tests.store.test_results_file import contents
-        module.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-        module.create(Path(sys.argv[1]).with_name("other.vtkhdf"), contents())
+        os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+        create(Path(sys.argv[1]).with_name("other.vtkhdf"), contents())
     """
     with in_another_process(code, path) as creator:
         assert creator.wait(timeout=60) == -signal.SIGKILL

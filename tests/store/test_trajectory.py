@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossgrid.store.amend import write_true_values
+from lossgrid.errors import UserError
+from lossgrid.store.amend import add_trajectories, mark_complete, write_true_values
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
 from lossgrid.store.trajectory import Trajectory
@@ -85,20 +86,49 @@ def test_what_is_stored_is_read(tmp_path: Path, beta: np.ndarray | None) -> None
         epoch=np.arange(5.0),
         learning_rate=np.array([0.1, 0.1, 0.1, 0.01, np.nan]),
         explained_variance=np.array([0.6, 0.25]),
+        stamps=np.arange(10).reshape(5, 2),
     )
-    bare = replace(full, epoch=None, learning_rate=None, explained_variance=None)
+    bare = replace(full, epoch=None, learning_rate=None, explained_variance=None, stamps=None)
     found = read_results(stored(tmp_path / "r.vtkhdf", beta, sgd=full, adam=bare)).trajectories
     assert set(found) == {"sgd", "adam"}
     for one, expected in ((found["sgd"], full), (found["adam"], bare)):
         assert one.checkpoints == expected.checkpoints
         assert set(one.values) == set(COLUMNS)
         assert all(np.isnan(values).all() for values in one.values.values())
-        for name in ("alpha", "beta", "epoch", "learning_rate", "explained_variance"):
+        for name in ("alpha", "beta", "epoch", "learning_rate", "explained_variance", "stamps"):
             np.testing.assert_array_equal(getattr(one, name), getattr(expected, name))
 
 
 def test_a_file_without_any_has_none(tmp_path: Path) -> None:
     assert read_results(stored(tmp_path / "r.vtkhdf", BETA)).trajectories == {}
+
+
+def test_one_is_added_to_a_file_that_keeps_all_else(tmp_path: Path) -> None:
+    results = read_results(stored(tmp_path / "r.vtkhdf", BETA, sgd=PATH))
+    write_true_values(results, {("sgd", 1): {"train_loss": 1.5, "test_loss": 2.5}})
+    mark_complete(results.path)
+    long = "x" * 70_000  # more than an attribute can hold
+    for text in ("short", long, "short again"):
+        name = f"run {len(read_results(results.path).trajectories)}"
+        add_trajectories(results, {name: PATH}, {"fingerprint": "{}", "job": text})
+        assert read_results(results.path).attributes["job"] == text
+    found = read_results(results.path).trajectories
+    assert set(found) == {"sgd", "run 1", "run 2", "run 3"}
+    assert found["sgd"].values["train_loss"][1] == 1.5
+    assert found["run 2"].pending.tolist() == [0, 1, 2, 3, 4]
+    with h5py.File(results.path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0
+    write_true_values(read_results(results.path), {("run 3", 4): {"train_loss": 9.0}})
+    assert list(tmp_path.iterdir()) == [results.path]
+
+
+def test_one_that_can_not_be_added_changes_nothing(tmp_path: Path) -> None:
+    results = read_results(stored(tmp_path / "r.vtkhdf", BETA, sgd=PATH))
+    before = results.path.read_bytes()
+    with pytest.raises(UserError, match="results can't be stored"):
+        add_trajectories(results, {"adam": PATH, "sgd": PATH}, {})
+    assert results.path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [results.path]
 
 
 def test_true_values_are_stored_without_changing_anything_else(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,27 @@ def test_augmentation_changes_what_is_trained_on_only(tmp_path: Path) -> None:
     ):
         window = F.pad(original, (2,) * 4)[:, y : y + 8, x : x + 8]
         assert torch.equal(image, window.flip(2) if swapped else window)
+
+
+@pytest.mark.parametrize(
+    ("samples", "sizes"), [(33, [16, 17]), (34, [16, 16, 2]), (32, [16, 16]), (5, [5])]
+)
+def test_a_single_sample_joins_the_last_batch(
+    tmp_path: Path, samples: int, sizes: list[int]
+) -> None:
+    """BatchNorm can't normalize it alone."""
+    seen: list[int] = []
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    model.register_forward_pre_hook(
+        lambda module, inputs: seen.append(len(inputs[0])) if module.training else None
+    )
+    task = replace(TASK, train=digits_like(samples, 2))
+    trainer = Trainer(settings(tmp_path, augmentation={}), model, task, CPU)
+    for _ in trainer.steps():
+        pass
+    trainer.finish()
+    assert seen == sizes
+    assert trainer.batches == len(sizes)
 
 
 def test_a_snapshot_in_the_middle_of_an_epoch_goes_on_with_the_same_bits(tmp_path: Path) -> None:
