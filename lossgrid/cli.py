@@ -292,8 +292,9 @@ def export(
 ) -> int:
     """Write a results FILE for other programs, chosen by the suffix of --output.
 
-    .vts surface, .vtp its contour lines (or a trajectory), .vti flat image, .csv table; .pvd a
-    series of surfaces on one scale from several FILEs.
+    .vts surface, .vtp its contour lines (or a trajectory), .vti flat image, .csv table, .nc netCDF,
+    .h5 for the reference code, .npz for Landscaper; .pvd a series of surfaces on one scale from
+    several FILEs.
     """
     from lossgrid.store.results import read_results
     from lossgrid.view.export import export, export_script, export_trajectory
@@ -312,8 +313,19 @@ def export(
         click.echo(export_script(results, output, script, Look(**look)))
     else:
         click.echo(export(results, output, Look(**look)))
-    if output.suffix.lower() != ".csv":
+    if output.suffix.lower().startswith((".vt", ".pvd")):
         click.echo("ParaView 5.11 and newer open it; FILE itself is for 5.13 and newer.")
+    return 0
+
+
+@commands.command()
+@FILE
+@click.option("--output", "-o", type=PATH, help="By default a .vtkhdf file beside FILE.")
+def convert(file: Path, output: Path | None) -> int:
+    """Make a surface FILE of the reference code (.h5) a results file, for all other commands."""
+    from lossgrid.converting import convert
+
+    click.echo(convert(file, output or file.with_suffix(".vtkhdf")))
     return 0
 
 

@@ -116,6 +116,11 @@ class Lead:
             check_replaceable(job.output)
         elif job.output.exists():
             self._results = read_results(job.output)
+            if origin := self._results.attributes.get("converted"):
+                raise UserError(
+                    f"{job.output}: was converted from {origin}, which no run can continue; set "
+                    "another 'output', or start anew with --overwrite"
+                )
             self._see_to_power_loss(self._results)
             self._recalled = Recalled(job, self._results)
         if prepare_checkpoint(job):

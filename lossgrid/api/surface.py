@@ -81,8 +81,8 @@ class Surface(Mapping[str, NDArray[np.float64]]):
 
     @property
     def job(self) -> str:
-        """The job that it was computed by, as YAML with every default filled in."""
-        return self._results.attributes["job"]
+        """The job that it was computed by, as YAML with every default; none if converted: empty."""
+        return self._results.attributes.get("job", "")
 
     def __getitem__(self, column: str) -> NDArray[np.float64]:
         """Values of a column; KeyError if there is none of that name."""
@@ -151,12 +151,10 @@ class Surface(Mapping[str, NDArray[np.float64]]):
         Raises:
             UserError: xarray is missing.
         """
-        with _needs("formats", "xarray"):
-            import xarray
-        axes = ("alpha",) if self.beta is None else ("beta", "alpha")
-        coordinates = {"alpha": self.alpha} | ({} if self.beta is None else {"beta": self.beta})
-        values = {name: (axes, values) for name, values in self.items()}
-        return xarray.Dataset(values, coordinates, {"job": self.job})
+        from lossgrid.view.labelled import dataset
+
+        columns = list(self)
+        return dataset(Snapshot.of(self._results, columns[0], columns))
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a point, with alpha, beta (unless it is a line) and all columns.
@@ -174,13 +172,13 @@ class Surface(Mapping[str, NDArray[np.float64]]):
     def save(self, output: str | Path, **options: Any) -> Path:
         """Write it in the format of the output's suffix.
 
-        `.vtkhdf` is the results file itself, `.nc` netCDF, `.npz` as Landscaper reads it, `.csv` a
-        table, `.vts`, `.vtp`, `.vti` for ParaView, `.html` an interactive page, `.png`, `.pdf` and
-        `.svg` a figure.
+        `.vtkhdf` is the results file itself, `.nc` netCDF, `.h5` as the reference code of Li et al.
+        reads it, `.npz` as Landscaper does, `.csv` a table, `.vts`, `.vtp`, `.vti` for ParaView,
+        `.html` an interactive page, `.png`, `.pdf` and `.svg` a figure.
 
         Args:
             output: the file.
-            **options: of a figure, see `plot`; of .vts and .vtp, those of
+            **options: of a figure, see `plot`; of .vts, .vtp and .npz, those of
                 `lossgrid.view.relief.Look`.
 
         Raises:
@@ -202,21 +200,6 @@ class Surface(Mapping[str, NDArray[np.float64]]):
         with whole(output) as partial:
             shutil.copyfile(self.path, partial)
 
-    def _save_netcdf(self, output: Path) -> None:
-        dataset = self.to_xarray()
-        with _needs("formats", "scipy"), whole(output) as partial:
-            dataset.to_netcdf(partial, engine="scipy")
-
-    def _save_npz(self, output: Path, column: str | None = None) -> None:
-        if self.beta is None or self.alpha.size != self.beta.size:
-            raise UserError(
-                f"{output}: Landscaper's .npz holds planes of as many rows as columns, not "
-                f"{' x '.join(map(str, self.shape))}; save .nc or .csv"
-            )
-        values = self._snapshot(column).values
-        with whole(output) as partial, partial.open("wb") as file:
-            np.savez(file, loss=values, coordinates=np.stack([self.alpha, self.beta]))
-
     def _export(self, output: Path, **look: Any) -> None:
         from lossgrid.view.export import export
 
@@ -236,9 +219,7 @@ class Surface(Mapping[str, NDArray[np.float64]]):
 
 _FORMATS: dict[str, Callable[..., None]] = {
     ".vtkhdf": Surface._save_itself,
-    ".nc": Surface._save_netcdf,
-    ".npz": Surface._save_npz,
-    **dict.fromkeys([".csv", ".vts", ".vtp", ".vti"], Surface._export),
+    **dict.fromkeys([".csv", ".nc", ".h5", ".npz", ".vts", ".vtp", ".vti"], Surface._export),
     ".html": Surface._save_page,
     **dict.fromkeys([".png", ".pdf", ".svg"], Surface._save_figure),
 }
