@@ -58,7 +58,7 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,html,digits,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,html,digits,formats,lightning,dev]'
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py

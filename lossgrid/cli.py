@@ -84,6 +84,37 @@ def train(training: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
     return train(training, overrides, overwrite)
 
 
+def _by_name(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Texts such as NAME=VALUE."""
+    parts = [text.partition("=") for text in texts]
+    for (name, equals, value), text in zip(parts, texts, strict=True):
+        if not (name and equals and value):
+            raise click.BadParameter(f"{text!r} is not like test=mymodel.py:test_set")
+    return {name: value for name, _, value in parts}
+
+
+@commands.command()
+@click.argument("checkpoint", type=PATH)
+@click.option("--output", "-o", type=PATH, default=Path("job.yaml"), show_default=True)
+@click.option("--factory", help="What builds the network: mymodel.py:build.")
+@click.option(
+    "--data",
+    multiple=True,
+    callback=_by_name,
+    metavar="SPLIT=FACTORY",
+    help="Such as test=mymodel.py:test_set; may be repeated.",
+)
+@click.option("--loss", default="cross_entropy", show_default=True)
+@click.option("--points", type=click.IntRange(1), default=51, show_default=True)
+@click.option("--line", "is_line", is_flag=True, help="Along alpha alone.")
+def init(checkpoint: Path, output: Path, **told: Any) -> int:
+    """Write a commented job file for CHECKPOINT, and code to fill in for what is not named."""
+    from lossgrid.first_job import write_first_job
+
+    click.echo(write_first_job(checkpoint, output, **told))
+    return 0
+
+
 @commands.command()
 @JOB
 @SET
@@ -292,8 +323,9 @@ def export(
 ) -> int:
     """Write a results FILE for other programs, chosen by the suffix of --output.
 
-    .vts surface, .vtp its contour lines (or a trajectory), .vti flat image, .csv table; .pvd a
-    series of surfaces on one scale from several FILEs.
+    .vts surface, .vtp its contour lines (or a trajectory), .vti flat image, .csv table, .nc netCDF,
+    .h5 for the reference code, .npz for Landscaper; .pvd a series of surfaces on one scale from
+    several FILEs.
     """
     from lossgrid.store.results import read_results
     from lossgrid.view.export import export, export_script, export_trajectory
@@ -312,8 +344,19 @@ def export(
         click.echo(export_script(results, output, script, Look(**look)))
     else:
         click.echo(export(results, output, Look(**look)))
-    if output.suffix.lower() != ".csv":
+    if output.suffix.lower().startswith((".vt", ".pvd")):
         click.echo("ParaView 5.11 and newer open it; FILE itself is for 5.13 and newer.")
+    return 0
+
+
+@commands.command()
+@FILE
+@click.option("--output", "-o", type=PATH, help="By default a .vtkhdf file beside FILE.")
+def convert(file: Path, output: Path | None) -> int:
+    """Make a surface FILE of the reference code (.h5) a results file, for all other commands."""
+    from lossgrid.converting import convert
+
+    click.echo(convert(file, output or file.with_suffix(".vtkhdf")))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How a run ends: what it says last, and its exit status."""
+"""How a run ends: its exit status, what it says last, its first figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lossgrid.store.samples import samples_path
 def conclude(
     results: Results, unfinished: bool, sampled: Mapping[str, int], say: Callable[[str], None]
 ) -> int:
-    """Say what came of a run, draw the first figure, name the files and what to type next.
+    """Say what came of a run, and where it is.
 
     Args:
         results: the file; all ranks have closed it.
@@ -57,11 +57,11 @@ def conclude(
     if odd := results.not_finite():
         counts = ", ".join(f"{count} of {name}" for name, count in odd.items())
         say(f"          not finite: {counts}, of {results.points} values each")
-    _draw(results, say)
     return COMPLETE
 
 
-def _draw(results: Results, say: Callable[[str], None]) -> None:
+def draw(results: Results, say: Callable[[str], None]) -> None:
+    """Draw the first figure of a complete file, and say what to type next."""
     figure = results.path.with_suffix(".png")
     try:
         from lossgrid.view.figures.options import Options

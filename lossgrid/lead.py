@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -25,7 +24,7 @@ from lossgrid.errors import UserError
 from lossgrid.evaluate import Checked, Plan
 from lossgrid.fingerprint import HARDWARE, SIZES, are_near, differences, theta_values
 from lossgrid.following import Following
-from lossgrid.job import Job, read_job
+from lossgrid.job import Job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
 from lossgrid.problem import prepare_checkpoint
@@ -56,6 +55,10 @@ class Lead:
         world: the ranks.
         stack: holds the lock until the end of the run.
         stopping: whether a signal has asked to stop.
+        read: reads the job.
+        overwrite: whether to start anew, even if there are results.
+        console: where progress is shown.
+        say: shows a line.
 
     Attributes:
         computing: what comes between the last two.
@@ -65,11 +68,23 @@ class Lead:
     computing: Computing
     following: Following
 
-    def __init__(self, world: World, stack: ExitStack, stopping: StopRequest) -> None:
+    def __init__(
+        self,
+        world: World,
+        stack: ExitStack,
+        stopping: StopRequest,
+        read: Callable[[], Job],
+        overwrite: bool,
+        console: Console,
+        say: Callable[[str], None],
+    ) -> None:
         self._world = world
         self._stack = stack
         self._stopping = stopping
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._read = read
+        self._overwrite = overwrite
+        self._console = console
+        self._say = say
         self._job: Job
         self._lock: RunLock
         self._parallel: bool
@@ -81,9 +96,7 @@ class Lead:
         self._projected: Projected
         self._sampled: dict[str, int] = {}  # splits of which points use some samples
 
-    def begin(
-        self, path: Path, overrides: Sequence[str], overwrite: bool
-    ) -> tuple[Job, Plan | None, bool]:
+    def begin(self) -> tuple[Job, Plan | None, bool]:
         """Read the job, lock its output, look at what is there already.
 
         Returns: the job, the last plan of its results, and whether the ranks may write these in
@@ -92,17 +105,22 @@ class Lead:
         Raises:
             UserError: bad input, or another run is at work.
         """
-        job = self._job = read_job(path, overrides)
+        job = self._job = self._read()
         if job.runtime.coordinator == "dedicated" and self._world.size == 1:
             raise UserError(
                 f"{job.path}: runtime.coordinator: dedicated leaves one rank alone nothing to "
                 "compute with; start more ranks with mpirun, or set it to shared"
             )
         self._lock = self._stack.enter_context(RunLock(job.output, self._say))
-        if overwrite:
+        if self._overwrite:
             check_replaceable(job.output)
         elif job.output.exists():
             self._results = read_results(job.output)
+            if origin := self._results.attributes.get("converted"):
+                raise UserError(
+                    f"{job.output}: was converted from {origin}, which no run can continue; set "
+                    "another 'output', or start anew with --overwrite"
+                )
             self._see_to_power_loss(self._results)
             self._recalled = Recalled(job, self._results)
         if prepare_checkpoint(job):
@@ -205,7 +223,7 @@ class Lead:
             self._world,
             self._job,
             prepared,
-            self._found,
+            self.results,
             self._pending,
             writer,
             self._stopping,
@@ -214,7 +232,7 @@ class Lead:
 
     def to_compare(self, unfinished: bool) -> NDArray[np.int64]:
         """The points that all ranks are to compute again in float32; none once that is done."""
-        results = self._found
+        results = self.results
         rows = results.precision
         if unfinished or rows is None or rows.size:
             return np.empty(0, np.int64)
@@ -237,12 +255,12 @@ class Lead:
         exact = np.empty((points.size, len(prepared.whole.columns)))
         for rank, values in enumerate(found):
             exact[rank :: len(found)] = values
-        write_precision(self._found, prepared.whole.columns, points, exact)
+        write_precision(self.results, prepared.whole.columns, points, exact)
         return False
 
     def conclude(self, unfinished: bool) -> int:
         """See `ending.conclude`."""
-        return conclude(self._found, unfinished, self._sampled, self._say)
+        return conclude(self.results, unfinished, self._sampled, self._say)
 
     def _see_to_power_loss(self, results: Results) -> None:
         """Before all else: however this run ends, the next one need not know of the power loss."""
@@ -396,7 +414,7 @@ class Lead:
         grid = self._job.grid
         shape = f"{grid.alpha.points}" + (f" x {grid.beta.points}" if grid.beta else "")
         pending = len(self._pending)
-        done = self._found.points - pending
+        done = self.results.points - pending
         before = f", {done} stored before" if done else ""
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
         writer = ", written by " + ("parallel HDF5" if self._parallel else "rank 0")
@@ -404,10 +422,7 @@ class Lead:
         self._say(f"grid {shape}, {pending} points pending{before}; {by}")
 
     @property
-    def _found(self) -> Results:
+    def results(self) -> Results:
         """The results file, which is there once `decide` has ended."""
         assert self._results is not None
         return self._results
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,8 +18,8 @@ from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import OutOfMemoryError, RunFailedError, UserError
 from lossgrid.evaluate import Checked, Plan
-from lossgrid.exits import UNFINISHED
-from lossgrid.job import Job
+from lossgrid.exits import COMPLETE, UNFINISHED
+from lossgrid.job import Job, read_job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
 from lossgrid.store.disk import check_writable
@@ -52,11 +52,8 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
     try:
         with ExitStack() as stack, StopRequest() as stopping:
             if world.rank == 0:
-                from lossgrid.lead import Lead  # and all that only it needs of memory
-
-                lead = Lead(world, stack, stopping)
-                return _take_part(world, stopping, lead, path, overrides, overwrite)
-            _take_part(world, stopping, None, path, overrides, overwrite)
+                return _lead(world, stack, stopping, lambda: read_job(path, overrides), overwrite)
+            take_part(world, stopping, None)
             return 0
     except StoppedError:
         return 0
@@ -89,16 +86,50 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
         raise
 
 
-def _take_part(
+def _lead(
     world: World,
+    stack: ExitStack,
     stopping: StopRequest,
-    lead: Lead | None,
-    path: Path,
-    overrides: Sequence[str],
+    read: Callable[[], Job],
     overwrite: bool,
 ) -> int:
-    """The steps of a run; whatever rank 0 decides or fails at, all ranks learn."""
-    job, stored, parallel = led(world, lambda: _of(lead).begin(path, overrides, overwrite))
+    """Rank 0's part, told on the terminal."""
+    from rich.console import Console  # only rank 0 needs this and what Lead needs of memory
+
+    from lossgrid.ending import draw
+    from lossgrid.lead import Lead
+
+    console = Console(stderr=True, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    lead = Lead(world, stack, stopping, read, overwrite, console, say)
+    status = take_part(world, stopping, lead)
+    if status == COMPLETE:
+        draw(lead.results, say)
+    return status
+
+
+def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
+    """The steps of a run; whatever rank 0 decides or fails at, all ranks learn.
+
+    Args:
+        world: the ranks.
+        stopping: whether a signal has asked to stop.
+        lead: what only rank 0 has.
+
+    Returns: the exit status (see `lossgrid.exits`).
+
+    Raises:
+        UserError: on rank 0 alone, for all ranks.
+        RunFailedError: likewise.
+        StoppedError: on the other ranks, then.
+        OutOfMemoryError: on all ranks.
+        DesertedError: on a rank that has lost rank 0.
+        KeyboardInterrupt: a signal while nothing is in hand, or a second SIGINT.
+    """
+    job, stored, parallel = led(world, lambda: _of(lead).begin())
     principal = led(world, lambda: _of(lead).find_components())
     loaded, reports = each(
         world,

@@ -24,6 +24,7 @@ from lossgrid.evaluate.networks import PlainNetwork
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.streaming import placed
 from lossgrid.problem import Problem
+from lossgrid.problem.forward import forward
 from lossgrid.space import Place, Plane
 from lossgrid.space.directions import gaussian
 
@@ -136,7 +137,7 @@ class Derivatives:
             known = dict(model.named_parameters())
             weights = [known[name].requires_grad_(True) for name in self._shapes]
             with torch.enable_grad():  # a mode of the thread
-                losses = self._loss(model(tree_map(Tensor.clone, inputs)), targets)
+                losses = self._loss(forward(model, tree_map(Tensor.clone, inputs)), targets)
                 total = losses[batch.fresh - batch.begin :].sum()
                 found = _gradients(total, weights, vectors)
         finally:

@@ -118,7 +118,7 @@ def start() -> World:
             MPI.Init_thread(MPI.THREAD_FUNNELED)
         comm = MPI.COMM_WORLD.Dup()
         if comm.size > 1 or expected == 1:
-            return _joined(comm)
+            return joined(comm)
     library = MPI.Get_library_version().splitlines()[0].strip("\0 ").partition(", package")[0]
     raise UserError(
         f"{LAUNCHERS[name]} started {expected} ranks ({name}={expected}), but each is a world of "
@@ -174,7 +174,8 @@ def alone() -> World:
     return World(None, 0, 1, os.uname().nodename, 0, 1, len(os.sched_getaffinity(0)))
 
 
-def _joined(comm: MPI.Comm) -> World:
+def joined(comm: MPI.Comm) -> World:
+    """The world of a communicator's ranks, which nobody else may use from then on."""
     from mpi4py import MPI
 
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)

@@ -28,6 +28,7 @@ from lossgrid.evaluate.recording import WritesError
 from lossgrid.evaluate.stages import split_by_weights
 from lossgrid.evaluate.statistics import RecomputedStatistics
 from lossgrid.evaluate.tracing import has_hooks, retype, tensors_of, trace
+from lossgrid.problem.forward import forward
 from lossgrid.space import Place, Plane
 
 Forward = Callable[..., Any]
@@ -151,7 +152,7 @@ class PlainNetwork:
 
 def _with_copies(model: nn.Module, inputs: Any) -> Any:
     """A model may write into its inputs, which may be views of the data."""
-    return model(tree_map(Tensor.clone, inputs))
+    return forward(model, tree_map(Tensor.clone, inputs))
 
 
 class FusedNetwork:

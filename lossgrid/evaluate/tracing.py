@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from lossgrid.evaluate.recording import UntraceableError, blank, record
+from lossgrid.problem.forward import arguments
 
 aten = torch.ops.aten
 
@@ -63,7 +64,9 @@ def trace(network: nn.Module, inputs: Any) -> Trace:
     def call(*tensors: Tensor) -> list[Any]:
         own = dict(zip(state, tensors, strict=False))
         given = tree_unflatten(tensors[len(own) :], spec)
-        parts, shape = tree_flatten(torch.func.functional_call(network, own, (given,)))
+        positional, named = arguments(network, given)
+        outputs = torch.func.functional_call(network, own, positional, named)
+        parts, shape = tree_flatten(outputs)
         shapes.append(shape)
         return parts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lossgrid.job.reading import read_job, read_training
+from lossgrid.job.reading import make_job, read_job, read_training
 from lossgrid.job.schema import (
     DATA_ERROR,
     AxisSpec,
@@ -39,6 +39,7 @@ __all__ = [
     "SplitSpec",
     "Training",
     "TrajectorySpec",
+    "make_job",
     "metric_name",
     "of_draws",
     "read_job",

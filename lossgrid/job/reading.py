@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,16 +45,34 @@ def read_training(path: Path, overrides: Sequence[str] = ()) -> Training:
     return _read(Training, path, overrides)
 
 
+def make_job(settings: Mapping[str, Any], folder: Path, origin: str) -> Job:
+    """The job of these settings, as if they stood in a file in `folder`; otherwise as `read_job`.
+
+    What is wrong with them is said of their `origin`, which is also the job's name.
+    """
+    return _validated(Job, dict(settings), folder / origin, [], origin)
+
+
 def _read(kind: type[Whole], path: Path, overrides: Sequence[str]) -> Whole:
     path = Path(path).absolute()
     settings = _read_settings(path)
     changes = [_parse_override(text) for text in overrides]
     for change in changes:
         settings = _changed(settings, change, change.keys)
+    return _validated(kind, settings, path, changes, str(path))
+
+
+def _validated(
+    kind: type[Whole],
+    settings: dict[str, Any],
+    path: Path,
+    changes: Sequence[_Override],
+    origin: str,
+) -> Whole:
     try:
         return kind.model_validate(settings, context={"path": path, "folder": path.parent})
     except ValidationError as error:
-        raise UserError(f"{path}: {_describe(error, changes)}") from None
+        raise UserError(f"{origin}: {_describe(error, changes)}") from None
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from lossgrid.job.fields import (
     refusal,
 )
 
-_LOSSES = ("cross_entropy", "mse")
+_LOSSES = ("cross_entropy", "next_token", "mse")
 _METRICS = ("loss", "accuracy", *_LOSSES)
 _OF_CURVATURE = ("curvature", "splits")
 

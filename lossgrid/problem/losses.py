@@ -22,6 +22,9 @@ from lossgrid.problem.factory import load_callable
 NARROW = 64
 """Up to so many classes, a softmax over columns costs CPUs a fraction of one over rows."""
 
+IGNORED = -100
+"""The target of a token that does not count, as torch and transformers have it."""
+
 PerSample = Callable[[Any, Any], Tensor]
 
 
@@ -61,6 +64,23 @@ def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
     return _mean_per_sample(F.cross_entropy(outputs, targets, reduction="none"))
 
 
+def next_token(outputs: Any, targets: Tensor) -> Tensor:
+    """Cross entropy of each text's next tokens, averaged over its tokens.
+
+    Args:
+        outputs: logits (n, tokens, vocabulary); see `logits_of`. Those of the last token are of
+            one that is not there.
+        targets: the texts themselves (n, tokens); `IGNORED` where there is nothing to predict,
+            as in padding.
+
+    Returns: (n,); 0 for a text without a token to predict.
+    """
+    logits, following = logits_of(outputs)[:, :-1].transpose(1, 2), targets[:, 1:]
+    losses = F.cross_entropy(logits, following, reduction="none", ignore_index=IGNORED)
+    counted = (following != IGNORED).sum(dim=1)
+    return losses.sum(dim=1) / counted.clamp(min=1)
+
+
 def mse(outputs: Any, targets: Tensor) -> Tensor:
     """Mean of (output - target)^2.
 
@@ -91,7 +111,12 @@ def accuracy(outputs: Any, targets: Tensor) -> Tensor:
     return _mean_per_sample((outputs.argmax(dim=1) == targets).to(outputs.dtype))
 
 
-_KNOWN: dict[str, PerSample] = {"cross_entropy": cross_entropy, "mse": mse, "accuracy": accuracy}
+_KNOWN: dict[str, PerSample] = {
+    "cross_entropy": cross_entropy,
+    "next_token": next_token,
+    "mse": mse,
+    "accuracy": accuracy,
+}
 
 
 def load_loss(name: str, folder: Path) -> PerSample:

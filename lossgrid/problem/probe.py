@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.problem.factory import seeded, user_errors
+from lossgrid.problem.forward import forward
 from lossgrid.problem.losses import PerSample, cross_entropy, logits_of
 
 
@@ -34,7 +35,7 @@ def probe(
             inputs, targets = split.batch(0, samples, _dtype(model))
         held = _places(model)
         with user_errors(f"{key}: the model, given inputs {_shapes(inputs)},"):
-            outputs = model(tree_map(Tensor.clone, inputs))  # it might write into them
+            outputs = forward(model, tree_map(Tensor.clone, inputs))  # it might write into them
         _check_held(held, _places(model))
         if loss is cross_entropy:
             with user_errors(f"{key}: checking the labels"):

@@ -62,7 +62,9 @@ def random_direction(layout: Layout, seed: int, axis: str, draw: int = 0) -> Dir
 def read_directions(path: Path, axes: tuple[str, ...], layout: Layout) -> list[Direction]:
     """The directions in an HDF5 file with /lossgrid/directions/{x,y}/<entry name>.
 
-    Any results file is one. Entries that the file does not name do not move.
+    Any results file is one. Entries that the file does not name do not move. In a direction file
+    of the reference code of Li et al., /{x,y}direction/<number>, they are numbered in the order of
+    the network's parameters (of its state, with the running statistics).
 
     Args:
         path: of the file.
@@ -86,10 +88,24 @@ def read_directions(path: Path, axes: tuple[str, ...], layout: Layout) -> list[D
         ) from error
 
 
+def _named(
+    numbered: dict[str, NDArray[np.float32]], path: Path, layout: Layout
+) -> dict[str, NDArray[np.float32]]:
+    """Entries that are numbered in the layout's order, by their names."""
+    if len(numbered) != len(layout.entries):
+        raise UserError(
+            f"directions.path: {path} moves {len(numbered)} tensors, the model has "
+            f"{len(layout.entries)}; set directions.include to what it was made for (its weights: "
+            "parameters, its states: state)"
+        )
+    return {entry.name: numbered[str(n)] for n, entry in enumerate(layout.entries)}
+
+
 def _read_axis(file: Mapping[str, object], path: Path, axis: str, layout: Layout) -> Direction:
     import h5py
 
-    group = file.get(f"lossgrid/directions/{axis}")
+    numbered = file.get(f"{axis}direction")
+    group = numbered or file.get(f"lossgrid/directions/{axis}")
     if not isinstance(group, h5py.Group):
         remedy = "leave out grid.beta for a line" if axis == "y" else "name a direction file"
         raise UserError(
@@ -103,6 +119,8 @@ def _read_axis(file: Mapping[str, object], path: Path, axis: str, layout: Layout
             found[name] = item[...]
 
     group.visititems(take)
+    if numbered:
+        found = _named(found, path, layout)
     shapes = {entry.name: tuple(entry.shape) for entry in layout.entries}
     misfits = [
         f"{name} {values.shape} is {shapes.get(name, 'no entry')} in the model"

@@ -33,6 +33,8 @@ class Contents:
         compared: how many points will be computed again in float32.
         epoch: the first plan's record, see `layout.epoch_record`; None leaves no room for others.
         trajectories: by name.
+        values: of columns, where they are known already: float64 of the grid's shape.
+        status: of points, where it is known; uint8 of the grid's shape.
     """
 
     alpha: NDArray[np.float64]
@@ -44,6 +46,8 @@ class Contents:
     compared: int = 0
     epoch: NDArray[Any] | None = None
     trajectories: Mapping[str, Trajectory] = field(default_factory=dict)
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    status: NDArray[np.uint8] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,6 +102,8 @@ def _write_image(file: Any, contents: Contents) -> None:
     file.create_group(layout.POINT_DATA)
     for column in contents.columns:
         _allocate(file, layout.value_dataset(column), stored, np.float64, np.nan)
+    for column, values in contents.values.items():
+        file[layout.value_dataset(column)][...] = values.reshape(stored)
 
 
 def _spacing(axis: NDArray[np.float64]) -> float:
@@ -115,6 +121,9 @@ def _write_science(file: Any, contents: Contents) -> None:
     if contents.beta is not None:
         file.create_dataset(layout.BETA, data=contents.beta)
     _allocate(file, layout.STATUS, stored, np.uint8, PENDING)
+    if contents.status is not None:
+        file[layout.STATUS][...] = contents.status.reshape(stored)
+        science.attrs["complete"] = np.uint8((contents.status != PENDING).all())
     for name, (kind, fill) in layout.POINT_RECORDS.items():
         _allocate(file, name, stored, kind, fill)
     empty = np.array((-1, b""), layout.ERROR_RECORD)

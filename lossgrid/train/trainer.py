@@ -17,6 +17,7 @@ from lossgrid.data.split import cast_floats
 from lossgrid.evaluate.device import tf32
 from lossgrid.job import Training
 from lossgrid.problem.factory import user_errors
+from lossgrid.problem.forward import forward
 from lossgrid.train.augmentation import cropped, mirrored
 from lossgrid.train.draws import Draws, draw
 
@@ -176,7 +177,7 @@ class Trainer:
         batch = Split(inputs, targets, split.prepare)
         inputs, targets = batch.batch(0, len(batch), torch.float32)
         with self._arithmetic():
-            outputs = self._model(tree_map(_channels_last, inputs))
+            outputs = forward(self._model, tree_map(_channels_last, inputs))
         return cast_floats(outputs, torch.float32), targets
 
     def _arithmetic(self) -> AbstractContextManager[None]:

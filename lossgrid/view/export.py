@@ -28,8 +28,10 @@ from lossgrid.view.snapshot import Snapshot, choose_column, is_plane
 def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
     """Write landscapes into `output` in the format of its suffix.
 
-    `.vts` is a surface, `.vtp` its contour lines, `.vti` the flat plane, `.csv` a table, and `.pvd`
-    a series of surfaces on one scale, each in a .vts beside it. All but .pvd take one landscape.
+    `.vts` is a surface, `.vtp` its contour lines, `.vti` the flat plane, `.csv` a table, `.nc`
+    netCDF, `.h5` as the reference code of Li et al. writes it, `.npz` as Landscaper does, and
+    `.pvd` a series of surfaces on one scale, each in a .vts beside it. All but .pvd take one
+    landscape.
     What is pending is NaN in all of them. `look` may only say what concerns the format.
 
     Returns: what was written and what is missing, for people.
@@ -52,12 +54,12 @@ def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
         raise UserError(f"{output}: holds one results file; a series of them is a --output X.pvd")
     if suffix in _SHAPED:
         return _SHAPED[suffix](_Scene.of(results[0], look), output)
-    if look != Look():
+    if look != (Look(column=look.column) if suffix in _OF_ONE_COLUMN else Look()):
         raise UserError(
             f"{output}: holds the columns as they are; how a surface looks concerns "
             f"{', '.join(_SHAPED)} and .pvd"
         )
-    return _PLAIN[suffix](_all_columns(results[0], None), output)
+    return _PLAIN[suffix](_all_columns(results[0], look.column), output)
 
 
 def export_script(results: Sequence[Landscape], surface: Path, output: Path, look: Look) -> str:
@@ -182,6 +184,34 @@ def _table(snapshot: Snapshot, output: Path) -> str:
     return _told(output, f"table of {snapshot.size}", snapshot)
 
 
+def _netcdf(snapshot: Snapshot, output: Path) -> str:
+    from lossgrid.view import labelled
+
+    labelled.write(labelled.dataset(snapshot), output)
+    return _told(output, f"netCDF of {snapshot.size}", snapshot)
+
+
+def _reference(snapshot: Snapshot, output: Path) -> str:
+    from lossgrid import reference
+
+    with whole(output) as partial:
+        reference.write(partial, snapshot.alpha, snapshot.beta, snapshot.curves)
+    return _told(output, f"surface file of {snapshot.size} for the reference code", snapshot)
+
+
+def _landscaper(snapshot: Snapshot, output: Path) -> str:
+    """For Landscaper's `LossLandscape.load_from_npz`, which takes a row an axis."""
+    alpha, beta = snapshot.alpha, snapshot.beta
+    if beta is None or alpha.size != beta.size:
+        raise UserError(
+            f"{output}: Landscaper's .npz holds planes of as many rows as columns, not "
+            f"{snapshot.size}; export .nc or .csv"
+        )
+    with whole(output) as partial, partial.open("wb") as file:
+        np.savez(file, loss=snapshot.values, coordinates=np.stack([alpha, beta]))
+    return _told(output, f"{snapshot.column} of {snapshot.size} for Landscaper", snapshot)
+
+
 def _series(results: Sequence[Landscape], output: Path, look: Look) -> str:
     """Surfaces over time, in the given order, all on the scale that suits all of their values."""
     for one in results:
@@ -216,4 +246,11 @@ def _told(output: Path, what: str, snapshot: Snapshot) -> str:
 
 
 _SHAPED: dict[str, Callable[[_Scene, Path], str]] = {".vts": _surface, ".vtp": _contours}
-_PLAIN: dict[str, Callable[[Snapshot, Path], str]] = {".vti": _image, ".csv": _table}
+_PLAIN: dict[str, Callable[[Snapshot, Path], str]] = {
+    ".vti": _image,
+    ".csv": _table,
+    ".nc": _netcdf,
+    ".h5": _reference,
+    ".npz": _landscaper,
+}
+_OF_ONE_COLUMN = (".npz",)

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lossgrid.errors import UserError
-from lossgrid.problem.losses import accuracy, cross_entropy, load_loss, load_metrics, mse
+from lossgrid.problem.losses import (
+    accuracy,
+    cross_entropy,
+    load_loss,
+    load_metrics,
+    mse,
+    next_token,
+)
 
 
 def naive_cross_entropy(logits: list[float], target: int) -> float:
@@ -32,6 +39,19 @@ def test_cross_entropy_and_accuracy(seed: int, samples: int, classes: int) -> No
     assert losses.tolist() == pytest.approx([naive_cross_entropy(*row) for row in rows])
     assert hits.tolist() == [float(max(logits) == logits[target]) for logits, target in rows]
     assert losses.dtype == hits.dtype == outputs.dtype
+
+
+def test_next_tokens() -> None:
+    """Of each text those that follow another one and are not padding."""
+    outputs, ignored = outputs_of(3, 3, 4, 5), -100
+    targets = torch.tensor([[1, 2, 3, 4], [0, 4, ignored, ignored], [2] + [ignored] * 3])
+    expected = [
+        [naive_cross_entropy(outputs[0, t].tolist(), int(targets[0, t + 1])) for t in range(3)],
+        [naive_cross_entropy(outputs[1, 0].tolist(), 4)],
+        [0.0],
+    ]
+    found = next_token(SimpleNamespace(logits=outputs), targets)
+    assert found.tolist() == pytest.approx([sum(row) / len(row) for row in expected])
 
 
 def test_tokens_of_a_sample_are_averaged() -> None:

@@ -11,7 +11,7 @@ from lossgrid.errors import UserError
 from lossgrid.view import Landscape
 from lossgrid.view.figures.curves import curves_of, draw_curves, mark_best_of_curves, sides_of
 from lossgrid.view.figures.errors import draw_errors
-from lossgrid.view.figures.heading import best_note, write_heading
+from lossgrid.view.figures.heading import best_note, fit_texts, write_heading
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plane import (
     draw_plane,
@@ -19,7 +19,7 @@ from lossgrid.view.figures.plane import (
     mark_best_of_plane,
     planes_of,
 )
-from lossgrid.view.figures.sheet import add_legend, sheet, told
+from lossgrid.view.figures.sheet import add_legend, page, sheet, told
 from lossgrid.view.figures.slopes import draw_slopes
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
@@ -36,24 +36,55 @@ def plot(results: Landscape, output: Path, options: Options) -> str:
     Raises:
         UserError: nothing to draw, no such column, no such format, or the file can't be written.
     """
-    if is_plane(results):
-        if options.errors:
-            raise UserError(
-                f"{results.name}: is a plane; draw its errors with --column, such as "
-                "train_loss_se_data, not with --errors"
-            )
-        snapshots = planes_of(results, options.columns)
-        assert results.beta is not None
-        ratio = steepness(results.alpha, results.beta) or 1.0
-        with sheet(output, options, (1, len(snapshots)), ratio) as figure:
-            _draw_planes(figure, results, snapshots, options)
-    elif options.arrows:
-        raise UserError(f"{results.name}: is a line, where no arrows can be; leave out --arrows")
-    else:
-        snapshots = [curves_of(results, options.columns)]
-        with sheet(output, options) as figure:
-            _draw_line(figure, results, snapshots[0], options)
+    snapshots = _snapshots(results, options)
+    with sheet(output, options, (1, len(snapshots)), _ratio(results)) as figure:
+        _draw(figure, results, snapshots, options)
     return told(output, snapshots)
+
+
+def drawn(results: Landscape, options: Options) -> Figure:
+    """The same figure, not written anywhere.
+
+    Raises:
+        UserError: nothing to draw, or no such column.
+    """
+    snapshots = _snapshots(results, options)
+    with page(options, (1, len(snapshots)), _ratio(results)) as figure:
+        _draw(figure, results, snapshots, options)
+        fit_texts(figure)
+    return figure
+
+
+def _snapshots(results: Landscape, options: Options) -> list[Snapshot]:
+    """What is drawn, a panel each."""
+    if not is_plane(results):
+        if options.arrows:
+            raise UserError(
+                f"{results.name}: is a line, where no arrows can be; leave out --arrows"
+            )
+        return [curves_of(results, options.columns)]
+    if options.errors:
+        raise UserError(
+            f"{results.name}: is a plane; draw its errors with --column, such as "
+            "train_loss_se_data, not with --errors"
+        )
+    return planes_of(results, options.columns)
+
+
+def _ratio(results: Landscape) -> float:
+    """Height of a panel by its width."""
+    if results.beta is None or not is_plane(results):
+        return 1.0
+    return steepness(results.alpha, results.beta) or 1.0
+
+
+def _draw(
+    figure: Figure, results: Landscape, snapshots: Sequence[Snapshot], options: Options
+) -> None:
+    if is_plane(results):
+        _draw_planes(figure, results, snapshots, options)
+    else:
+        _draw_line(figure, results, snapshots[0], options)
 
 
 def _draw_planes(

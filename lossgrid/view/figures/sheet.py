@@ -49,6 +49,22 @@ def sheet(
             f"{output}: a figure's name must end in one of {', '.join(_UNDATED)}, "
             f"not in {output.suffix!r}"
         )
+    with page(options, panels, ratio) as figure:
+        yield figure
+        fit_texts(figure)
+        with whole(output) as partial:
+            figure.savefig(partial, format=suffix[1:], metadata=_UNDATED[suffix])
+
+
+@contextmanager
+def page(
+    options: Options, panels: tuple[int, int] = (1, 1), ratio: float = 1.0
+) -> Iterator[Figure]:
+    """A figure to draw on in the right style; otherwise as `sheet`.
+
+    Raises:
+        UserError: the style can't be read, or the size is too small for what is drawn.
+    """
     with styled(options.style), warnings.catch_warnings():
         warnings.filterwarnings("error", ".* not applied because axes sizes collapsed")
         # Compressed, panels of equal aspect stand close to each other.
@@ -56,9 +72,6 @@ def sheet(
         figure = Figure(figsize=options.size or _size(panels, ratio), layout=layout)
         try:
             yield figure
-            fit_texts(figure)
-            with whole(output) as partial:
-                figure.savefig(partial, format=suffix[1:], metadata=_UNDATED[suffix])
         except UserWarning:
             width, height = figure.get_size_inches()
             raise UserError(

@@ -1,0 +1,102 @@
+"""Surface and direction files of the reference code of Li et al. (github.com/tomgoldstein).
+
+It keeps a plane in an array of shape (nx, ny), but counts its entries along rows of one beta: entry
+k belongs to alpha k % nx and beta k // nx. On a square plane that is an array of rows of one beta;
+on others its own figures fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossgrid.errors import UserError
+
+PENDING = -1.0
+PERCENT = 100.0
+
+Array = NDArray[np.float64]
+
+
+class Surface(NamedTuple):
+    """What a surface file holds.
+
+    Attributes:
+        alpha: shape (nx,).
+        beta: shape (ny,), or None for a line.
+        values: column name -> shape (ny, nx) or (nx,); NaN where not computed. Accuracies, which
+            the file has in percent, are fractions.
+    """
+
+    alpha: Array
+    beta: Array | None
+    values: dict[str, Array]
+
+
+def read(path: Path) -> Surface:
+    """Read a surface file.
+
+    Raises:
+        UserError: it is none, or cut short.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            alpha = np.asarray(file["xcoordinates"], np.float64)
+            beta = np.asarray(file["ycoordinates"], np.float64) if "ycoordinates" in file else None
+            shape = (alpha.size,) if beta is None else (beta.size, alpha.size)
+            found = {
+                name: np.asarray(item, np.float64).reshape(shape)
+                for name, item in file.items()
+                if isinstance(item, h5py.Dataset)
+                and not name.endswith("coordinates")
+                and item.dtype.kind == "f"
+                and item.size == np.prod(shape)
+            }
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: can't be read as a surface file of the reference code ({error})"
+        ) from error
+    if not found:
+        raise UserError(f"{path}: a surface file without values; let plot_surface.py compute some")
+    return Surface(alpha, beta, dict(_from_theirs(name, found[name]) for name in found))
+
+
+def write(path: Path, alpha: Array, beta: Array | None, values: Mapping[str, Array]) -> None:
+    """Write a surface file.
+
+    Args:
+        path: of the file.
+        alpha, beta, values: as in `Surface`.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    import h5py
+
+    shape = (alpha.size,) if beta is None else (alpha.size, beta.size)
+    with h5py.File(path, "w") as file:
+        file["xcoordinates"] = alpha
+        if beta is not None:
+            file["ycoordinates"] = beta
+        for column, ours in values.items():
+            name, theirs = _to_theirs(column, ours)
+            file[name] = theirs.reshape(shape)
+
+
+def _from_theirs(name: str, values: Array) -> tuple[str, Array]:
+    split, _, metric = name.rpartition("_")
+    known = np.where(values == PENDING, np.nan, values)
+    return (f"{split}_accuracy", known / PERCENT) if metric == "acc" else (name, known)
+
+
+def _to_theirs(column: str, values: Array) -> tuple[str, Array]:
+    split, _, metric = column.rpartition("_")
+    is_accuracy = metric == "accuracy"
+    known = np.where(np.isnan(values), PENDING, values * PERCENT if is_accuracy else values)
+    return (f"{split}_acc" if is_accuracy else column), known

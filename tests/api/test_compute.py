@@ -1,0 +1,205 @@
+"""Landscapes of models in memory."""
+
+from __future__ import annotations
+
+import runpy
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lossgrid
+from lossgrid.data import Split
+from lossgrid.errors import UserError
+from lossgrid.run import run
+from tests.mpi import MPICH_WHEEL, mpirun
+from tests.runs import plane, results
+from tests.toy import toy_job
+
+SAMPLES = 30
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def samples() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(SAMPLES, 4, generator=generator)
+    return inputs, torch.randint(3, (SAMPLES,), generator=generator)
+
+
+def at_theta(model: nn.Module) -> float:
+    inputs, targets = samples()
+    with torch.no_grad():
+        return float(F.cross_entropy(model.double().eval()(inputs.double()), targets))
+
+
+def test_the_values_are_those_of_the_model() -> None:
+    surface = lossgrid.landscape(network(), samples(), points=(5, 3), seed=7, progress=False)
+    assert surface.shape == (3, 5)
+    assert surface.alpha.tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert surface["train_loss"][1, 2] == pytest.approx(at_theta(network()), rel=1e-6)
+    assert set(surface) == {"train_loss", "train_accuracy"}
+
+
+def test_it_is_the_surface_that_the_command_computes(tmp_path: Path) -> None:
+    """To the bit: there is one path through the code."""
+    assert run(toy_job(tmp_path, grid=plane(5, 3), directions={"seed": 4})) == 0
+    stored = results(tmp_path)
+    code = runpy.run_path(str(tmp_path / "toy.py"))
+    torch.manual_seed(0)
+    model = code["model"]()
+    surface = lossgrid.landscape(model, code["data"](), points=(5, 3), seed=4, progress=False)
+    assert set(surface) == set(stored.values)
+    for name in surface:
+        assert np.array_equal(surface[name], stored.values[name])
+
+
+def test_the_model_is_given_back_untouched() -> None:
+    model, calls = network().train(), []
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    places = [parameter.data_ptr() for parameter in model.parameters()]
+    random, threads = torch.get_rng_state(), torch.get_num_threads()
+    handler = signal.getsignal(signal.SIGINT)
+    lossgrid.landscape(model, samples(), points=3, progress=False)
+    assert model.training
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+    assert places == [parameter.data_ptr() for parameter in model.parameters()]
+    assert torch.equal(random, torch.get_rng_state())
+    assert threads == torch.get_num_threads()
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert len(model[0]._forward_hooks) == 1
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["split", "dataset", "loader", "names"])
+def test_forms_of_data(kind: str) -> None:
+    inputs, targets = samples()
+    dataset = TensorDataset(inputs, targets)
+    data = {
+        "split": Split(inputs, targets),
+        "dataset": dataset,
+        "loader": DataLoader(dataset, batch_size=7, shuffle=True),
+        "names": {"train": (inputs, targets), "test": (inputs[:5], targets[:5])},
+    }[kind]
+    surface = lossgrid.landscape(network(), data, points=1, alpha=(0, 0), beta=None, progress=False)
+    assert surface["train_loss"][0] == pytest.approx(at_theta(network()), rel=1e-6)
+    assert ("test_loss" in surface) == (kind == "names")
+
+
+def test_own_loss_and_metrics_on_a_line() -> None:
+    def absolute(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs[:, 0] - targets).abs()
+
+    surface = lossgrid.landscape(
+        network(),
+        samples(),
+        loss=absolute,
+        metrics={"halved": lambda outputs, targets: absolute(outputs, targets) / 2},
+        points=5,
+        beta=None,
+        progress=False,
+    )
+    assert surface.beta is None
+    assert surface.shape == (5,)
+    assert surface["train_halved"] == pytest.approx(surface["train_loss"] / 2)
+
+
+def test_an_output_is_continued(tmp_path: Path) -> None:
+    """And refused for another model."""
+    output = tmp_path / "kept.vtkhdf"
+    first = lossgrid.landscape(network(), samples(), points=3, output=output, progress=False)
+    kept = first["train_loss"]
+    again = lossgrid.landscape(network(), samples(), points=3, output=output, progress=False)
+    assert np.array_equal(again["train_loss"], kept)
+    model = network()
+    with torch.no_grad():
+        model[0].weight += 1
+    with pytest.raises(UserError, match="another job"):
+        lossgrid.landscape(model, samples(), points=3, output=output, progress=False)
+    new = lossgrid.landscape(
+        model, samples(), points=3, output=output, overwrite=True, progress=False
+    )
+    assert not np.array_equal(new["train_loss"], kept)
+
+
+def test_a_temporary_file_goes_with_its_surface() -> None:
+    surface = lossgrid.landscape(network(), samples(), points=2, progress=False)
+    path = surface.path
+    assert path.exists()
+    del surface
+    assert not path.parent.exists()
+
+
+def test_on_another_thread() -> None:
+    """Where no signal arrives, and beside a landscape of another model."""
+    found: dict[int, float] = {}
+
+    def compute(seed: int) -> None:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        with torch.no_grad():
+            model.weight.mul_(seed)
+        line = {"points": 1, "alpha": (0.0, 0.0), "beta": None, "progress": False}
+        found[seed] = float(lossgrid.landscape(model, samples(), **line)["train_loss"][0])
+
+    threads = [threading.Thread(target=compute, args=(seed,)) for seed in (1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {1, 5}
+    assert found[1] != found[5]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"points": 0}, r"^landscape: grid.alpha.points: found 0, expected an integer"),
+        ({"los": "mse"}, r"^landscape: los: unknown key \(did you mean 'loss'\?"),
+        ({"data": (torch.zeros(3, 4), torch.zeros(2))}, "inputs of .3. and targets of .2."),
+        ({"loss": "mse"}, "one shape"),
+        ({"loss": lambda outputs, targets: outputs.mean()}, "one value a sample"),
+        ({"output": "surface.h5"}, r"must end in \.vtkhdf"),
+    ],
+)
+def test_bad_input_is_one_sentence(wrong: dict[str, object], words: str) -> None:
+    given: dict[str, object] = {"data": samples(), "points": 3, "progress": False} | wrong
+    with pytest.raises(UserError, match=words) as caught:
+        lossgrid.landscape(network(), given.pop("data"), **given)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+PROGRAM = """
+import sys
+from mpi4py import MPI
+import lossgrid
+from tests.api.test_compute import network, samples
+
+comm = MPI.COMM_WORLD.Split(MPI.COMM_WORLD.rank % 2)
+if MPI.COMM_WORLD.rank % 2 == 0:
+    surface = lossgrid.landscape(
+        network(), samples(), points=(5, 3), seed=7, output=sys.argv[1], comm=comm, progress=False
+    )
+    print(surface["train_loss"].sum().hex())
+"""
+
+
+def test_some_ranks_of_an_mpi_program(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    output = tmp_path / "shared.vtkhdf"
+    environment = MPICH_WHEEL.environment() | {"PYTHONPATH": str(Path.cwd())}
+    done = mpirun(MPICH_WHEEL, 4, [tmp_path / "program.py", output], timeout=250, env=environment)
+    assert done.returncode == 0, done.stderr
+    alone = lossgrid.landscape(network(), samples(), points=(5, 3), seed=7, progress=False)
+    assert done.stdout.split() == [alone["train_loss"].sum().hex()] * 2

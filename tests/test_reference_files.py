@@ -1,0 +1,130 @@
+"""Files of the reference code, written here the way its own loops write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import lossgrid
+from lossgrid.cli import commands
+from lossgrid.converting import convert
+from lossgrid.errors import UserError
+from lossgrid.run import run
+from lossgrid.status import Status
+from tests.runs import plane
+from tests.toy import toy_job
+
+
+def loss(x: float, y: float) -> float:
+    return 1 + x**2 + 3 * y**2 + x * y
+
+
+def surface_file(path: Path, nx: int, ny: int | None, missing: int = 0) -> Path:
+    """As `crunch` of plot_surface.py: an index into the flat array is one into the flat mesh."""
+    x = np.linspace(-1, 2, nx)
+    y = np.linspace(-2, 2, ny) if ny else np.zeros(1)
+    values = -np.ones((nx, ny) if ny else nx)
+    accuracies = values.copy()
+    mesh_x, mesh_y = np.meshgrid(x, y)
+    for index in range(values.size - missing):
+        place = mesh_x.ravel()[index], mesh_y.ravel()[index]
+        values.ravel()[index] = loss(*place)
+        accuracies.ravel()[index] = 100 / loss(*place)
+    with h5py.File(path, "w") as file:
+        file["dir_file"] = "directions.h5"
+        file["xcoordinates"] = x
+        if ny:
+            file["ycoordinates"] = y
+        file["train_loss"] = values
+        file["train_acc"] = accuracies
+    return path
+
+
+@pytest.mark.parametrize(("nx", "ny"), [(4, 4), (7, 3), (3, 8), (5, None), (1, 4)])
+def test_a_surface_becomes_a_results_file_and_back(tmp_path: Path, nx: int, ny: int | None) -> None:
+    theirs = surface_file(tmp_path / "theirs.h5", nx, ny)
+    done = CliRunner().invoke(commands, ["convert", str(theirs)])
+    assert done.exit_code == 0, done.output
+    assert ("along rows" in done.output) == (ny not in (None, nx))
+    surface = lossgrid.open(tmp_path / "theirs.vtkhdf")
+    rows = np.zeros(1) if surface.beta is None else surface.beta
+    expected = [[loss(x, y) for x in surface.alpha] for y in rows]
+    assert surface["train_loss"] == pytest.approx(np.array(expected).reshape(surface.shape))
+    assert surface["train_accuracy"] == pytest.approx(1 / surface["train_loss"])
+    assert Status.of(surface.path).text()
+    back = surface.save(tmp_path / "back.h5")
+    with h5py.File(theirs) as before, h5py.File(back) as after:
+        for name in before.keys() - {"dir_file"}:
+            assert after[name].shape == before[name].shape
+            assert after[name][...] == pytest.approx(before[name][...], rel=1e-15)
+
+
+def test_what_was_not_computed_is_pending(tmp_path: Path) -> None:
+    said = convert(surface_file(tmp_path / "part.h5", 5, 4, missing=3), tmp_path / "part.vtkhdf")
+    assert "3 points were not computed" in said
+    part = lossgrid.open(tmp_path / "part.vtkhdf")
+    assert np.isnan(part["train_loss"].ravel()[-3:]).all()
+    assert np.isfinite(part["train_loss"].ravel()[:-3]).all()
+    with h5py.File(part.save(tmp_path / "part-back.h5")) as file:
+        assert (file["train_loss"][...].ravel()[-3:] == -1).all()
+
+
+def test_pictures_of_a_converted_surface(tmp_path: Path) -> None:
+    convert(surface_file(tmp_path / "theirs.h5", 9, 7), tmp_path / "ours.vtkhdf")
+    surface = lossgrid.open(tmp_path / "ours.vtkhdf")
+    for suffix in (".png", ".vts", ".html"):
+        assert surface.save(tmp_path / f"picture{suffix}").exists()
+
+
+def test_what_can_t_be_converted(tmp_path: Path) -> None:
+    good = surface_file(tmp_path / "good.h5", 4, 4)
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(UserError, match="can't be read as a surface file"):
+        convert(tmp_path / "text.h5", tmp_path / "out.vtkhdf")
+    with pytest.raises(UserError, match=r"must end in \.vtkhdf"):
+        convert(good, tmp_path / "out.h5")
+    with h5py.File(good, "r+") as file:
+        file["xcoordinates"][1] += 0.1
+    with pytest.raises(UserError, match="equal steps"):
+        convert(good, tmp_path / "out.vtkhdf")
+    with h5py.File(good, "r+") as file:
+        del file["train_loss"], file["train_acc"]
+        file["xcoordinates"][1] -= 0.1
+    with pytest.raises(UserError, match="without values"):
+        convert(good, tmp_path / "out.vtkhdf")
+    assert not list(tmp_path.glob("*.vtkhdf*"))
+
+
+def test_a_converted_file_is_not_continued(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, grid=plane(4, 4))
+    (tmp_path / "out").mkdir(exist_ok=True)
+    convert(surface_file(tmp_path / "theirs.h5", 4, 4), tmp_path / "out" / "toy.vtkhdf")
+    with pytest.raises(UserError, match=r"was converted from theirs\.h5"):
+        run(job)
+
+
+def test_their_directions_move_what_they_name(tmp_path: Path) -> None:
+    """One tensor a parameter, in the model's order, as `write_list` of h5_util.py numbers them."""
+    steps = {}
+    with h5py.File(tmp_path / "directions.h5", "w") as file:
+        shapes = [(8, 4), (8,), (3, 8), (3,)]
+        for axis in "xy":
+            random = np.random.default_rng(ord(axis))
+            steps[axis] = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+            for number, step in enumerate(steps[axis]):
+                file[f"{axis}direction/{number}"] = step
+    directions = {"kind": "file", "path": "directions.h5"}
+    assert run(toy_job(tmp_path, grid=plane(3, 3), directions=directions)) == 0
+    with h5py.File(tmp_path / "out" / "toy.vtkhdf") as file:
+        names = ["0.weight", "0.bias", "2.weight", "2.bias"]
+        for axis in "xy":
+            for name, step in zip(names, steps[axis], strict=True):
+                assert np.array_equal(file[f"lossgrid/directions/{axis}/{name}"], step)
+    with h5py.File(tmp_path / "directions.h5", "r+") as file:
+        del file["xdirection/3"]
+    with pytest.raises(UserError, match="moves 3 tensors, the model has 4"):
+        run(toy_job(tmp_path, grid=plane(3, 3), directions=directions))
