@@ -49,8 +49,8 @@ def _use(python: Path, here: Path) -> None:
     (here / "jobs").mkdir()
     shutil.copy(ROOT / "jobs" / "digits.yaml", here / "jobs")
     command = python.with_name("lossgrid")
-    small = ["--set", "grid.alpha.points=11", "--set", "grid.beta.points=11"]
-    mpirun = [python.with_name("mpirun"), "-n", "2", python, "-m", "lossgrid"]
+    small: list[str | Path] = ["--set", "grid.alpha.points=11", "--set", "grid.beta.points=11"]
+    mpirun: list[str | Path] = [python.with_name("mpirun"), "-n", "2", python, "-m", "lossgrid"]
     _run(*mpirun, "run", "jobs/digits.yaml", *small, folder=here)
     _run(command, "plot", "out/digits.vtkhdf", "--output", "figure.pdf", folder=here)
     _run(command, "status", "out/digits.vtkhdf", folder=here)
