@@ -45,7 +45,7 @@ const thinned = (list, most) => list.filter((_, number) => number % Math.ceil(li
 
 const show = (id, traces, layout) =>
   Plotly.react(id, traces, layoutOf(theme(), layout), {
-    responsive: true, displayModeBar: false, scrollZoom: false,
+    responsive: true, displayModeBar: false, scrollZoom: false, plotGlPixelRatio: devicePixelRatio,
   });
 
 const empty = (name) => ({
