@@ -1,17 +1,16 @@
 // The contours of a plane, and trajectories.
 
 const MOST_LABELS = 7; // of contour lines
-const FINE = 150; // points an axis: closer than two or three pixels, so that colours may be interpolated for values
+const FINE = 150; // points an axis: with more, they are so close that neither colours nor lines need smoothing
 
 function drawContour() {
   const look = theme(), name = state.column, scale = scaleOf(name), [alpha, beta] = axes;
   if (!scale) return show("contour", [], empty(name));
   const [low, high] = heights(scale);
-  const isFine = axes.every(({ at }) => at.length > FINE && isEven(at));
   const z = columns[name].values.map((row) => Float64Array.from(row, (value) => height(value, scale)));
   const filled = {
     type: "heatmap", x: alpha.at, y: beta.at, z,
-    zmin: low, zmax: high, zsmooth: isFine ? "fast" : "best", colorscale: COLOURS,
+    zmin: low, zmax: high, zsmooth: isFine() ? "fast" : "best", colorscale: COLOURS,
     customdata: columns[name].values, hoverongaps: false,
     hovertemplate: `α %{x:.4g}<br>β %{y:.4g}<br>${columns[name].words} %{customdata:.4g}<extra></extra>`,
     colorbar: { title: { text: title(name, scale), side: "right" }, thickness: 14, outlinewidth: 0, ...ticks(scale, 14) },
@@ -31,8 +30,9 @@ function drawContour() {
   });
 }
 
-/** Whether points have the same distance; the last one of a thinned axis may be nearer. */
-const isEven = (at) => Math.abs(at.at(-1) - at.at(-2) - (at[1] - at[0])) < 1e-3 * Math.abs(at[1] - at[0]);
+/** Whether points are that close, and even: the last one of a thinned axis may be nearer than the others. */
+const isFine = () => axes.every(({ at }) =>
+  at.length > FINE && Math.abs((at.at(-1) - at.at(-2)) / (at[1] - at[0]) - 1) < 1e-3);
 
 /** Lines of the levels, and labels of some of them: one trace each, whatever their number. */
 function levelLines(scale, z) {
@@ -49,10 +49,11 @@ function levelLines(scale, z) {
   return [
     {
       ...drawn, mode: "lines", x: points.map(([x]) => x), y: points.map(([, y]) => y),
-      line: { color: "rgba(255,255,255,0.75)", width: 0.9 },
+      line: { color: "rgba(255,255,255,0.75)", width: 0.9, shape: isFine() ? "linear" : "spline" },
     },
     {
-      ...drawn, mode: "text", x: labels.map(([x]) => x), y: labels.map(([, y]) => y), text: labels.map(([, , text]) => text),
+      ...drawn, mode: "text", cliponaxis: false,
+      x: labels.map(([x]) => x), y: labels.map(([, y]) => y), text: labels.map(([, , text]) => text),
       textfont: { size: 9.5, color: "white", shadow: "0 0 3px black, 0 0 3px black" },
     },
   ];
