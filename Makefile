@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature package environments system clean
+.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature plotly package environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -45,6 +45,9 @@ bench-curvature: .venv/installed-dev ## measure what curvature costs (not part o
 package: .venv/installed-dev ## build the package, try it in a fresh environment
 	$(BIN)/python tools/try_package.py $(if $(filter undefined,$(origin TORCH)),,'$(TORCH)')
 
+plotly: ## build anew what the pages have of Plotly (needs Node.js and npm)
+	cd tools/plotly && npm ci --silent && node build.js
+
 environments: ## create the environments of the tests
 	@$(MAKE) --no-print-directory system
 	@$(MAKE) --no-print-directory -j2 .venv/installed-dev $(EXTRA:=/installed)
@@ -61,7 +64,7 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,html,digits,formats,lightning,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,digits,formats,lightning,dev]'
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py
@@ -69,5 +72,5 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	@touch $@
 
 clean: ## remove the environments, built wheels and caches (results in out/ stay)
-	rm -rf .venv $(EXTRA) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv $(EXTRA) .cache build tools/plotly/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find lossgrid tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

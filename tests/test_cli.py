@@ -72,7 +72,7 @@ def test_numbers_are_finite(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("command", [None, *commands.commands])
 def test_help_loads_nothing_heavy(command: str | None) -> None:
     heavy = ("torch", "numpy", "h5py", "mpi4py", "matplotlib", "vtk", "vtkmodules", "pydantic")
-    heavy += ("rich", "plotly", "scipy", "sklearn", "yaml")
+    heavy += ("rich", "scipy", "sklearn", "yaml")
     arguments = ["lossgrid", *filter(None, [command]), "--help"]
     code = (
         f"import sys; sys.argv = {arguments!r}\n"

@@ -271,7 +271,7 @@ def test_the_recent_rate(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_heavy_is_loaded(out: Path) -> None:
-    heavy = ("torch", "mpi4py", "matplotlib", "vtk", "vtkmodules", "pydantic", "scipy", "plotly")
+    heavy = ("torch", "mpi4py", "matplotlib", "vtk", "vtkmodules", "pydantic", "scipy")
     code = (
         f"import sys; sys.argv = ['lossgrid', 'watch', {str(out)!r}]\n"
         "from lossgrid.cli import main\n"

@@ -206,8 +206,8 @@ class Surface(Mapping[str, NDArray[np.float64]]):
         export([self._results], output, Look(**look))
 
     def _save_page(self, output: Path, column: str | None = None) -> None:
-        with _needs("html", "plotly"):
-            from lossgrid.view.page import write_page
+        from lossgrid.view.page import write_page
+
         write_page(self._results, column, output)
 
     def _save_figure(self, output: Path, **options: Any) -> None:

@@ -24,12 +24,17 @@ from lossgrid.view.scale import scale_for
 from lossgrid.view.snapshot import Snapshot, choose_column, parts, words
 from lossgrid.view.thinning import drawn_lattice
 
-try:
-    from plotly.offline import get_plotlyjs
-except ImportError as missing:
-    raise UserError(f"pages need plotly ({missing}): pip install 'lossgrid[html]'") from missing
-
-_SCRIPTS = ("values", "plots", "surface", "contours", "curves", "words", "actions", "page")
+_SCRIPTS = (
+    "values",
+    "plots",
+    "surface",
+    "levels",
+    "contours",
+    "curves",
+    "words",
+    "actions",
+    "page",
+)
 _MOST_DRAWN = 512
 _STEPS = 16  # of a trajectory's line over the surface, from one checkpoint to the next
 
@@ -37,8 +42,8 @@ _STEPS = 16  # of a trajectory's line over the surface, from one checkpoint to t
 def write_page(results: Landscape, column: str | None, output: Path) -> str:
     """Write a page with all columns of a landscape: surface and contours, or curves of a line.
 
-    The page shows `column` first: by default test_loss, else the first loss. Plotly's bundle, the
-    script and the values are inside; it opens without a network.
+    The page shows `column` first: by default test_loss, else the first loss. Plotly, the script and
+    the values are inside; it opens without a network.
 
     Returns: what was written and what is missing, for people.
 
@@ -56,7 +61,7 @@ def write_page(results: Landscape, column: str | None, output: Path) -> str:
     page = Template(_part("page.html")).substitute(
         title=html.escape(f"{snapshot.name}: loss landscape"),
         style=_part("page.css"),
-        plotly=_read_once(get_plotlyjs()),
+        plotly=_part("plotly.min.js"),
         landscape=landscape,
         script="\n".join(_part(f"{name}.js") for name in _SCRIPTS),
     )
@@ -64,19 +69,6 @@ def write_page(results: Landscape, column: str | None, output: Path) -> str:
         partial.write_text(page, encoding="utf-8")
     told = f"{output}: {snapshot.size}, {len(page) / 1e6:.1f} MB; open it in a browser"
     return "\n".join(filter(None, [told, snapshot.gaps()]))
-
-
-def _read_once(script: str) -> str:
-    """Plotly's script with the function that holds it all in parentheses.
-
-    V8 takes that for a function that is called at once. Of others it reads the whole text twice:
-    first for where they end, and when they are called.
-    """
-    head, begins, body = script.rstrip().partition(", () => {")
-    ends = "}));"
-    if not begins or not body.endswith(ends):
-        return script
-    return f"{head}, (() => {{{body.removesuffix(ends)}}})));"
 
 
 def _part(name: str) -> str:

@@ -11,17 +11,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import contourpy
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
-from plotly.offline import get_plotlyjs
 
 from lossgrid.errors import UserError
 from lossgrid.lattice import coarse_to_fine
 from lossgrid.store.trajectory import Trajectory
 from lossgrid.view import Landscape
-from lossgrid.view.page import _array, _read_once, write_page
+from lossgrid.view.page import _array, write_page
 from tests.view.browser import ARGUMENTS, CHROMIUM
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
 
@@ -156,6 +156,48 @@ def test_the_page_draws_surface_contours_and_cuts(visit: Visit) -> None:
         return float(picture[round(y), round(x)].sum())
 
     assert brightness(1.42, 0.32) < brightness(0.5, 0.9) < brightness(-0.93, 1.92)
+
+
+@pytest.mark.parametrize("missing", [0, 9])
+def test_lines_of_levels_are_those_of_contourpy(visit: Visit, missing: int) -> None:
+    page = visit(plane())
+    random = np.random.default_rng(missing)
+    z = random.normal(size=(14, 11))
+    z.flat[random.permutation(z.size)[:missing]] = np.nan
+    x, y = np.sort(random.normal(size=11)), np.sort(random.normal(size=14))
+    expected = contourpy.contour_generator(x, y, np.ma.masked_invalid(z), corner_mask=False)
+    rows = [[value if np.isfinite(value) else None for value in row] for row in z.tolist()]
+    for level in (-1.0, 0.0, 0.3, 2.0, 9.0):
+        lines = page.evaluate(
+            "([level, x, y, z]) =>"
+            " linesAt(level, x, y, z.map((row) => row.map((value) => value ?? NaN)))",
+            [level, x.tolist(), y.tolist(), rows],
+        )
+        np.testing.assert_allclose(shapes(lines), shapes(expected.lines(level)), atol=1e-12)
+
+
+def shapes(lines: Any) -> NDArray[np.float64]:
+    """Number of points, length, and the mean point of each line, whichever way it goes."""
+    told = []
+    for line in map(np.asarray, lines):
+        steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
+        middle = (steps @ (line[1:] + line[:-1])) / 2 / steps.sum()
+        told.append([len(line), steps.sum(), *middle])
+    return np.array(sorted(told)).reshape(-1, 4)
+
+
+def test_levels_are_labelled_on_their_lines(visit: Visit) -> None:
+    page = visit(plane(values=BOTH))
+    lines, labels = page.evaluate(
+        "document.getElementById('contour').data.slice(1, 3)"
+        ".map(({ x, y, text }) => ({ x, y, text }))"
+    )
+    assert len(labels["text"]) > 2
+    points = set(zip(lines["x"], lines["y"], strict=True))
+    assert points.issuperset(zip(labels["x"], labels["y"], strict=True))
+    places = replace(PATH, alpha=np.array(labels["x"]), beta=np.array(labels["y"]))
+    under = 10 ** places.under(ALPHA, BETA, np.log10(BOWL))
+    np.testing.assert_allclose(under, np.array(labels["text"], float), rtol=1e-5)
 
 
 def test_the_switches_change_what_is_drawn(visit: Visit) -> None:
@@ -468,25 +510,6 @@ def test_arrays_are_as_short_as_they_can_be(values: Any, kind: str, dtype: str) 
     assert stored["kind"] == kind
     back = np.frombuffer(b64decode(stored["data"]), dtype).reshape(stored["shape"])
     np.testing.assert_allclose(back, values, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        ("/**/(\nfunction(a, f) {f()} (this, () => {\nb(1, () => {});\n}));\n", None),
-        ("(function(a, f) {f()} (this, function() {\nb();\n}));\n", "as it was"),
-        ("b(1, () => {});\n", "as it was"),
-    ],
-)
-def test_a_function_that_holds_a_whole_script_is_put_in_parentheses(
-    script: str, expected: str | None
-) -> None:
-    inside = "/**/(\nfunction(a, f) {f()} (this, (() => {\nb(1, () => {});\n})));"
-    assert _read_once(script) == (script if expected else inside)
-
-
-def test_so_is_plotlys() -> None:
-    assert _read_once(get_plotlyjs()) != get_plotlyjs()
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:

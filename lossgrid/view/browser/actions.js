@@ -85,6 +85,8 @@ function listen() {
   element("col").addEventListener("input", ({ target }) => pinAt([state.pin[0], Number(target.value)]));
 }
 
+const PRINTED = 4; // pixels of a saved picture for each of the screen
+
 /** A picture in print resolution, with a title, since the page's header is not in it. */
 async function save(id) {
   const plot = element(id), { width, height: tall } = plot.getBoundingClientRect();
@@ -92,7 +94,9 @@ async function save(id) {
   const margin = { ...plot.layout.margin, t: 44 };
   const shapes = id === "contour" ? [] : plot.layout.shapes; // where the mouse was is no result
   const layout = { ...plot.layout, shapes, margin, title: { text: words, font: { size: 15 }, x: 0.5, y: 0.97, yanchor: "top" } };
-  const href = await Plotly.toImage({ data: plot.data, layout }, { format: "png", width, height: tall + 40, scale: 4 });
+  const data = id === "surface" ? [...plot.data, ...bestOnSurface(scaleOf(state.column))] : plot.data;
+  const config = { plotGlPixelRatio: PRINTED };
+  const href = await Plotly.toImage({ data, layout, config }, { format: "png", width, height: tall + 40, scale: PRINTED });
   const file = `${landscape.name}-${isPlane ? `${state.column}-` : ""}${id}.png`;
   Object.assign(document.createElement("a"), { href, download: file }).click();
 }

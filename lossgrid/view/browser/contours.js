@@ -1,22 +1,23 @@
 // The contours of a plane, and trajectories.
 
 const MOST_LABELS = 7; // of contour lines
+const FINE = 150; // points an axis: with more, they are so close that neither colours nor lines need smoothing
 
 function drawContour() {
   const look = theme(), name = state.column, scale = scaleOf(name), [alpha, beta] = axes;
   if (!scale) return show("contour", [], empty(name));
   const [low, high] = heights(scale);
+  const z = columns[name].values.map((row) => Float64Array.from(row, (value) => height(value, scale)));
   const filled = {
-    type: "heatmap", x: alpha.at, y: beta.at,
-    z: columns[name].values.map((row) => Float64Array.from(row, (value) => height(value, scale))),
-    zmin: low, zmax: high, zsmooth: "best", colorscale: COLOURS,
+    type: "heatmap", x: alpha.at, y: beta.at, z,
+    zmin: low, zmax: high, zsmooth: isFine() ? "fast" : "best", colorscale: COLOURS,
     customdata: columns[name].values, hoverongaps: false,
     hovertemplate: `α %{x:.4g}<br>β %{y:.4g}<br>${columns[name].words} %{customdata:.4g}<extra></extra>`,
     colorbar: { title: { text: title(name, scale), side: "right" }, thickness: 14, outlinewidth: 0, ...ticks(scale, 14) },
   };
   const [width, length] = axes.map(({ at }) => at[at.length - 1] - at[0]);
   const equal = width < 3 * length && length < 3 * width;
-  return show("contour", [filled, ...levelLines(scale), ...pathsOnPlane(), ...bestOnPlane(scale)], {
+  return show("contour", [filled, ...levelLines(scale, z), ...pathsOnPlane(), ...bestOnPlane(scale)], {
     margin: { l: 52, r: 10, t: 8, b: 40 },
     xaxis: { ...axisOf(look, alpha.title), range: ends(alpha.at), constrain: "domain" },
     yaxis: {
@@ -29,19 +30,33 @@ function drawContour() {
   });
 }
 
-/** A trace for each level, as only so they may lie at any values. */
-function levelLines(scale) {
-  const z = columns[state.column].values.map((row) =>
-    Float64Array.from(row, (value) => clamped(value, scale)));
+/** Whether points are that close, and even: the last one of a thinned axis may be nearer than the others. */
+const isFine = () => axes.every(({ at }) =>
+  at.length > FINE && Math.abs((at.at(-1) - at.at(-2)) / (at[1] - at[0]) - 1) < 1e-3);
+
+/** Lines of the levels, and labels of some of them: one trace each, whatever their number. */
+function levelLines(scale, z) {
+  const [x, y] = axes.map(({ at }) => at), { best } = columns[state.column];
   const labelled = thinned(scale.levels, MOST_LABELS);
-  return scale.levels.map((value) => ({
-    type: "contour", x: axes[0].at, y: axes[1].at, z, hoverinfo: "skip", showscale: false, showlegend: false,
-    line: { color: "rgba(255,255,255,0.75)", width: 0.9 },
-    contours: {
-      type: "constraint", operation: "=", value,
-      showlabels: labelled.includes(value), labelfont: { size: 9.5, color: "white" },
+  const points = [], labels = [];
+  for (const value of scale.levels) {
+    const lines = linesAt(height(value, scale), x, y, z);
+    for (const line of lines) points.push(...line, [null, null]);
+    const place = labelled.includes(value) && labelPlace(lines, [[best.alpha, best.beta], ...labels], x, y);
+    if (place) labels.push([...place, short(value)]);
+  }
+  const drawn = { type: "scatter", hoverinfo: "skip", showlegend: false };
+  return [
+    {
+      ...drawn, mode: "lines", x: points.map(([x]) => x), y: points.map(([, y]) => y),
+      line: { color: "rgba(255,255,255,0.75)", width: 0.9, shape: isFine() ? "linear" : "spline" },
     },
-  }));
+    {
+      ...drawn, mode: "text", cliponaxis: false,
+      x: labels.map(([x]) => x), y: labels.map(([, y]) => y), text: labels.map(([, , text]) => text),
+      textfont: { size: 9.5, color: "white", shadow: "0 0 3px black, 0 0 3px black" },
+    },
+  ];
 }
 
 function bestOnPlane(scale) {

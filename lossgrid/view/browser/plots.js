@@ -46,6 +46,7 @@ const thinned = (list, most) => list.filter((_, number) => number % Math.ceil(li
 const show = (id, traces, layout) =>
   Plotly.react(id, traces, layoutOf(theme(), layout), {
     responsive: true, displayModeBar: false, scrollZoom: false,
+    plotGlPixelRatio: Math.max(devicePixelRatio, 1.5), // with less, thin lines are broken
   });
 
 const empty = (name) => ({

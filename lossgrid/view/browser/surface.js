@@ -25,7 +25,7 @@ function drawSurface() {
     contours: { z: linesOnSurface(scale), x: { highlight: false }, y: { highlight: false } },
     lighting: { ambient: 0.82, diffuse: 0.45, specular: 0.05, roughness: 0.8 },
   };
-  return show("surface", [surface, ...bestOnSurface(scale), ...pathsOnSurface(scale)], {
+  return show("surface", [surface, ...pathsOnSurface(scale)], {
     margin: { l: 0, r: 0, t: 0, b: 0 },
     scene: {
       xaxis: axis(alpha.title, ends(alpha.at)),
@@ -48,9 +48,10 @@ function linesOnSurface({ logarithmic, levels, low, high }) {
   return { show: true, start, end, size, color: "rgba(255,255,255,0.55)", width: 1, highlight: false };
 }
 
+/** The best place as a point in space: in a saved picture, which has no marks beside WebGL. */
 function bestOnSurface(scale) {
   const { best } = columns[state.column];
-  if (scale.constant) return [];
+  if (!scale || scale.constant) return [];
   return [{
     type: "scatter3d", mode: "markers", hoverinfo: "skip",
     x: [best.alpha], y: [best.beta], z: [height(best.value, scale)],
@@ -74,7 +75,7 @@ function pathsOnSurface(scale) {
 
 // ---- Plane: marks over the surface, which are drawn beside WebGL, since that draws all anew
 
-/** Where Plotly's camera puts a point of the surface, in pixels of its plot. */
+/** Where Plotly's camera puts a value over a place of the plane, in pixels of its plot. */
 function projection(scale) {
   const { eye, center, up } = state.camera;
   const box = element("surface").getBoundingClientRect();
@@ -90,9 +91,8 @@ function projection(scale) {
   const x = along(ends(axes[0].at), SURFACE_RATIO.x);
   const y = along(ends(axes[1].at), SURFACE_RATIO.y);
   const z = along(heights(scale), SURFACE_RATIO.z);
-  return ([row, column]) => {
-    const value = columns[state.column].values[row][column];
-    const seen = minus({ x: x(axes[0].at[column]), y: y(axes[1].at[row]), z: z(height(value, scale)) }, eye);
+  return (alpha, beta, value) => {
+    const seen = minus({ x: x(alpha), y: y(beta), z: z(height(value, scale)) }, eye);
     const depth = -dot(seen, back);
     return [box.width / 2 + (zoom * dot(seen, right)) / depth, box.height / 2 - (zoom * dot(seen, above)) / depth];
   };
@@ -100,28 +100,31 @@ function projection(scale) {
 
 function markSurface() {
   const scale = scaleOf(state.column), place = scale && projection(scale);
+  const { best, values } = columns[state.column], [alpha, beta] = axes;
   const [row, column] = state.pin;
+  const placeOf = ([r, c]) => place(alpha.at[c], beta.at[r], values[r][c]);
   const path = (points) => {
     let command = "M";
-    return points.map(place).map(([x, y]) => {
+    return points.map(placeOf).map(([x, y]) => {
       const drawn = Number.isNaN(x) ? "" : `${command}${x.toFixed(1)} ${y.toFixed(1)}`;
       command = drawn ? "L" : "M";
       return drawn;
     }).join("");
   };
-  const put = (name, point) => {
-    const [x, y] = place && point ? place(point) : [NaN, NaN];
+  const put = (name, [x, y]) => {
     const shown = !Number.isNaN(x);
     element(name).setAttribute("visibility", shown ? "visible" : "hidden");
     if (shown) element(name).setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
   };
   const indices = (axis) => Array.from(axis.at.keys());
-  element("row-cut").setAttribute("d", place ? path(indices(axes[0]).map((c) => [row, c])) : "");
-  element("column-cut").setAttribute("d", place ? path(indices(axes[1]).map((r) => [r, column])) : "");
-  put("pin", state.pin);
-  put("cursor", state.cursor);
+  const nowhere = [NaN, NaN];
+  element("row-cut").setAttribute("d", place ? path(indices(alpha).map((c) => [row, c])) : "");
+  element("column-cut").setAttribute("d", place ? path(indices(beta).map((r) => [r, column])) : "");
+  put("best-mark", place && !scale.constant ? place(best.alpha, best.beta, best.value) : nowhere);
+  put("pin", place ? placeOf(state.pin) : nowhere);
+  put("cursor", place && state.cursor ? placeOf(state.cursor) : nowhere);
   if (state.cursor) {
     const [r, c] = state.cursor;
-    element("cursor-value").textContent = short(columns[state.column].values[r][c]);
+    element("cursor-value").textContent = short(values[r][c]);
   }
 }
