@@ -9,16 +9,20 @@ import h5py
 import numpy as np
 import pytest
 
+from lossgrid.data import npz
+from lossgrid.data.cifar import TEST_BATCHES, TRAIN_BATCHES
 from lossgrid.job import Job, Training, read_job, read_training
 from lossgrid.models import vgg9
 from lossgrid.problem import save_checkpoint
 from lossgrid.problem.factory import call
 from lossgrid.problem.problem import make_model
+from tests.data.test_cifar import python2_pickle
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = ROOT / "jobs" / "paper"
 FILES = sorted((ROOT / "jobs").rglob("*.yaml"))
 PAGE = (ROOT / "docs" / "paper.md").read_text()
+GALLERY = (ROOT / "docs" / "gallery.md").read_text()
 
 
 def read(file: Path) -> Job | Training:
@@ -54,12 +58,14 @@ def test_jobs_and_their_trainings_agree() -> None:
     for folder in (PAPER, PAPER / "small"):
         training = read_training(folder / "train.yaml")
         for file in folder.glob("*.yaml"):
-            if file.name == "train.yaml":
+            if file.stem in ("train", "published"):
                 continue
             job = read_job(file)
-            assert {name: spec.model_dump() for name, spec in job.data.items()} == (
-                training.data.model_dump()
-            ), file
+            trained = training.data.model_dump()
+            for name, spec in job.data.items():
+                samples = None if folder == PAPER else spec.samples
+                assert spec.model_dump() == {**trained[name], "samples": samples}, file
+            assert folder != PAPER or set(job.data) == set(trained), file
             assert job.model.checkpoint is not None
             assert job.model.checkpoint.name == f"epoch-{training.epochs}.pt", file
             assert job.model.checkpoint.parent.parent == training.output.parent, file
@@ -83,9 +89,34 @@ def test_every_file_of_the_paper_is_on_the_page() -> None:
     for file in PAPER.glob("*.yaml"):
         assert f"`{file.name}`" in PAGE
     for file in (PAPER / "small").glob("*.yaml"):
-        assert f"jobs/paper/small/{file.name}" in PAGE
+        assert f"jobs/paper/small/{file.name}" in PAGE + GALLERY
     for number in range(1, 16):
         assert re.search(rf"Figures?[^|]*\b{number}\b", PAGE), number
+
+
+def code_with(words: str) -> str:
+    """The page's block of Python that has these words."""
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if words in c)
+    return str(code)
+
+
+def test_the_page_makes_the_small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first thousand images of each file, as the jobs read them."""
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    files: dict[str, list[int]] = {"train": [], "test": []}
+    for number, name in enumerate([*TRAIN_BATCHES, *TEST_BATCHES]):
+        images = np.full((1002, 3, 32, 32), number, np.uint8)
+        (folder / name).write_bytes(python2_pickle(images, [number] * 1000 + [9] * 2))
+        files["test" if name in TEST_BATCHES else "train"] += [number] * 1000
+    monkeypatch.chdir(tmp_path)
+    exec(code_with("cifar10-small"), {})
+    training = read_training(PAPER / "small" / "train.yaml")
+    for split, expected in files.items():
+        spec = training.data.model_dump()[split]
+        data = npz(**{**spec["kwargs"], "path": "data/cifar10-small.npz"})
+        assert data.inputs.shape == (len(expected), 3, 32, 32)
+        assert data.inputs[:, 2, 31, 0].tolist() == data.targets.tolist() == expected
 
 
 def test_the_page_makes_directions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +127,7 @@ def test_the_page_makes_directions(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path = tmp_path / "out" / "paper" / "vgg9-128" / f"epoch-{epoch}.pt"
         save_checkpoint({"epoch": epoch, "state_dict": state}, path)
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(code, {})
+    exec(code_with("line-and-random"), {})
     with h5py.File(tmp_path / "out" / "paper" / "line-and-random.h5") as file:
         x, y = (file[f"lossgrid/directions/{axis}"] for axis in "xy")
         assert set(x) == set(y) == {name for name, _ in vgg9().named_parameters()}

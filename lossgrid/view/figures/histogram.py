@@ -50,9 +50,15 @@ def histogram(checkpoints: Sequence[Path], output: Path, options: Options) -> st
 
 
 def _names(checkpoints: Sequence[Path]) -> dict[str, Path]:
-    """Files by a short name, where that tells them apart."""
-    stems = {path.stem: path for path in checkpoints}
-    return stems if len(stems) == len(checkpoints) else {str(path): path for path in checkpoints}
+    """Files by as little of the ends of their paths as tells them apart."""
+    parts = [path.with_suffix("").parts for path in checkpoints]
+    names: dict[str, Path] = {}
+    for length in range(1, max(map(len, parts)) + 1):
+        ends = ("/".join(part[-length:]) for part in parts)
+        names = dict(zip(ends, checkpoints, strict=True))
+        if len(names) == len(checkpoints):
+            break
+    return names
 
 
 def _weights(path: Path) -> NDArray[np.float32]:
