@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lossgrid import epochs
-from lossgrid.curvature import Cost, CurvatureEvaluator
+from lossgrid.curvature import Cost
 from lossgrid.engine import world as worlds
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
@@ -42,13 +42,13 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         recalled = None if results is None else Recalled(trained, results)
         loaded = load(trained, worlds.alone(), principal_of(trained, recalled))
         plan, why = _chosen(trained, loaded, results, ranks)
-        room = free_memory(loaded, worlds.alone())
+        room = free_memory(loaded)
         prepared = equip(trained, loaded, choose(trained, loaded, plan, room))
     prepared.measure_theta()  # the first call warms up
     values, theta = prepared.measure_theta()
     # A pass takes as long if it is not full.
     seconds = theta * prepared.grid.draws / prepared.whole.points_per_pass
-    cost = prepared.evaluator.cost() if isinstance(prepared.evaluator, CurvatureEvaluator) else None
+    cost = prepared.bending.cost() if prepared.bending else None
     seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
