@@ -363,7 +363,8 @@ def equip(job: Job, loaded: Loaded, checked: Checked) -> Prepared:
         bending = CurvatureEvaluator(
             whole, problem, loaded.plane, grid, job.curvature, loaded.device, loaded.lanes, room
         )
-        return Prepared(loaded, checked, whole, bending, bending, None)
+        adds = bending.columns != whole.columns  # or several points a pass may do
+        return Prepared(loaded, checked, whole, bending if adds else whole, bending, None)
     if job.evaluation.tolerance is None:
         return Prepared(loaded, checked, whole, whole, None, None)
     sizes = [(len(problem.metrics), len(split)) for split in problem.splits.values()]

@@ -240,7 +240,8 @@ def test_less_memory_means_smaller_batches(tmp_path: Path) -> None:
 
 
 def test_plan_says_what_it_costs(tmp_path: Path) -> None:
-    said = plan(job(tmp_path), (), 1)
+    said = plan(job(tmp_path, EVERYTHING | {"spectrum": SPECTRUM}), (), 1)
+    assert "spectra:    4 probes, " in said
     assert "curvature:  a gradient takes" in said
     assert "a point at most 15 Hessian products of" in said  # 12 and 3
     assert "a point:    at most" in said

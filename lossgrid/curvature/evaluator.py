@@ -38,12 +38,14 @@ class Cost:
         gradient: seconds of a loss-and-gradient evaluation.
         product: seconds of a product with the Hessian.
         gradients, products: of these at a point, at most.
+        probe: products of a probe of a spectrum, at most.
     """
 
     gradient: float
     product: float
     gradients: int
     products: int
+    probe: int
 
     @property
     def seconds(self) -> float:
@@ -169,11 +171,13 @@ class CurvatureEvaluator:
         eigenvalues, traces = self._spec.eigenvalues, self._spec.trace
         products = min(eigenvalues.iterations, derivatives.size) if eigenvalues else 0
         products += traces.probes if traces else 0
+        spectrum = self._spec.spectrum
         return Cost(
             sum(_seconds(partial(derivatives.gradient, split)) for split in self._splits),
             sum(_seconds(partial(derivatives.product, split, vector)) for split in self._splits),
-            bool(self._spec.gradient) + 2 * bool(self._spec.hooks),
+            bool(self._spec.gradient) + 2 * bool(self._spec.hooks),  # a pass is not free
             products,
+            min(spectrum.iterations, derivatives.size) if spectrum else 0,
         )
 
     def _at(self, split: str) -> Iterator[float]:
