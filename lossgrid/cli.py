@@ -248,13 +248,16 @@ def _with(options: Sequence[Any]) -> Callable[[Command], Command]:
 @_with(FIGURE)
 @click.option("--arrows", is_flag=True, help="Where the loss falls most steeply, if computed.")
 @click.option("--errors", is_flag=True, help="Bands of two standard errors around curves.")
+@click.option("--spectrum", is_flag=True, help="The Hessian's eigenvalues, if computed.")
+@click.option("--layers", is_flag=True, help="What is known of each layer along a line.")
 def plot(file: Path, output: Path | None, **options: Any) -> int:
     """Draw the contours of a plane, or the curves of a line, in a results FILE."""
     from lossgrid.store.results import read_results
     from lossgrid.view.figures.options import Options
     from lossgrid.view.figures.plot import plot
 
-    beside = file.with_name("-".join([file.stem, *options["columns"]]) + ".png")
+    kinds = [kind for kind in ("spectrum", "layers") if options[kind]]
+    beside = file.with_name("-".join([file.stem, *kinds, *options["columns"]]) + ".png")
     click.echo(plot(read_results(file), output or beside, Options(**options)))
     return 0
 

@@ -1,23 +1,29 @@
-"""Rank 0's part while the checkpoints of trajectories are evaluated, after the points."""
+"""The checkpoints of trajectories, whose true values are computed after the points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from lossgrid.rounds import Rounds
 from lossgrid.store.amend import write_true_values
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results
 
-Tried = tuple[list[list[float] | str | None], bool]
-"""What a rank comes to: values of its checkpoint (or why there are none; None if it was dropped;
-nothing if it had none), and whether a signal asked it to stop."""
+
+class Checkpoint(NamedTuple):
+    """One of a trajectory, by its name and number there, and the file."""
+
+    trajectory: str
+    number: int
+    path: Path
 
 
-class Following:
-    """Hands out checkpoints, one for each rank, and stores their true values.
-
-    Those that fail stay NaN, and are tried again by the next run.
+def checkpoints(
+    results: Results, columns: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> Rounds[Checkpoint, list[float]]:
+    """Those whose true values are not known.
 
     Args:
         results: the file; all ranks have closed it.
@@ -25,48 +31,22 @@ class Following:
         folder: of the job, where the paths of checkpoints start.
         say: shows a line.
     """
+    log = RunLog(results.path)
 
-    def __init__(
-        self,
-        results: Results,
-        columns: Sequence[str],
-        folder: Path,
-        say: Callable[[str], None],
-    ) -> None:
-        self._results = results
-        self._columns = columns
-        self._say = say
-        self._log = RunLog(results.path)
-        trajectories = results.trajectories.items()
-        self._paths = {
-            (name, index): folder / trajectory.checkpoints[index]
-            for name, trajectory in trajectories
-            for index in trajectory.pending.tolist()
+    def write(found: Mapping[Checkpoint, list[float]]) -> None:
+        values = {
+            (one.trajectory, one.number): dict(zip(columns, outcome, strict=True))
+            for one, outcome in found.items()
         }
-        self._waiting = list(self._paths)
-        self._handed: list[tuple[str, int]] = []
+        write_true_values(results, values)
 
-    def next(self, ranks: int) -> list[Path]:
-        """A checkpoint for each rank; fewer if no more are left."""
-        self._handed, self._waiting = self._waiting[:ranks], self._waiting[ranks:]
-        return [self._paths[place] for place in self._handed]
+    def fail(one: Checkpoint, error: str) -> None:
+        say(f"checkpoint {one.path} has no values: {error}")
+        log.event("checkpoint failed", path=str(one.path), error=error)
 
-    def store(self, found: Sequence[Tried]) -> bool:
-        """Store what the ranks have come to; what failed is told.
-
-        Returns: whether a signal asked any of them to stop.
-
-        Raises:
-            UserError: it can't be stored.
-        """
-        values = {}
-        tried = [outcome for outcomes, _ in found for outcome in outcomes]
-        for place, outcome in zip(self._handed, tried, strict=True):
-            if isinstance(outcome, str):
-                path = str(self._paths[place])
-                self._say(f"checkpoint {path} has no values: {outcome}")
-                self._log.event("checkpoint failed", path=path, error=outcome)
-            elif outcome is not None:
-                values[place] = dict(zip(self._columns, outcome, strict=True))
-        write_true_values(self._results, values)
-        return any(asked for _, asked in found)
+    pieces = [
+        Checkpoint(name, number, folder / trajectory.checkpoints[number])
+        for name, trajectory in results.trajectories.items()
+        for number in trajectory.pending.tolist()
+    ]
+    return Rounds(pieces, write, fail)

@@ -23,13 +23,15 @@ from lossgrid.engine.world import World
 from lossgrid.errors import UserError
 from lossgrid.evaluate import Checked, Plan
 from lossgrid.fingerprint import HARDWARE, SIZES, are_near, differences, theta_values
-from lossgrid.following import Following
+from lossgrid.following import Checkpoint, checkpoints
 from lossgrid.job import Job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
+from lossgrid.probing import Probe, no_spectra, probes
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
 from lossgrid.recalling import Recalled
+from lossgrid.rounds import Rounds
 from lossgrid.shortage import fitting
 from lossgrid.space import Principal
 from lossgrid.store.amend import add_trajectories, reset_lost, write_precision
@@ -62,11 +64,13 @@ class Lead:
 
     Attributes:
         computing: what comes between the last two.
-        following: what comes after that.
+        checkpoints: whose values are computed after that.
+        probes: of spectra, which come last.
     """
 
     computing: Computing
-    following: Following
+    checkpoints: Rounds[Checkpoint, list[float]]
+    probes: Rounds[Probe, dict[str, NDArray[np.float64]]]
 
     def __init__(
         self,
@@ -203,8 +207,9 @@ class Lead:
             splits = prepared.loaded.problem.splits
             self._sampled = {name: len(split) for name, split in splits.items()}
         self._announce()
-        columns = prepared.whole.columns_of_place
-        self.following = Following(self._results, columns, self._job.folder, self._say)
+        columns, folder = prepared.whole.columns_of_place, self._job.folder
+        self.checkpoints = checkpoints(self._results, columns, folder, self._say)
+        self.probes = probes(self._results, self._say)
         return Order(
             compute=len(self._pending) > 0,
             parallel=self._parallel,
@@ -408,6 +413,8 @@ class Lead:
             compared=precision.sample(shape).size if low and not uncompared else 0,
             epoch=epochs.record(prepared.plan, theta),
             trajectories=self._projected.trajectories,
+            layers=prepared.bending.layers if prepared.bending else (),
+            spectra=no_spectra(self._job, prepared.bending.size) if prepared.bending else None,
         )
 
     def _announce(self) -> None:

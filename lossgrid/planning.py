@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lossgrid import epochs
-from lossgrid.curvature import Cost, CurvatureEvaluator
+from lossgrid.curvature import Cost
 from lossgrid.engine import world as worlds
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
@@ -42,19 +42,22 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         recalled = None if results is None else Recalled(trained, results)
         loaded = load(trained, worlds.alone(), principal_of(trained, recalled))
         plan, why = _chosen(trained, loaded, results, ranks)
-        room = free_memory(loaded, worlds.alone())
+        room = free_memory(loaded)
         prepared = equip(trained, loaded, choose(trained, loaded, plan, room))
     prepared.measure_theta()  # the first call warms up
     values, theta = prepared.measure_theta()
     # A pass takes as long if it is not full.
     seconds = theta * prepared.grid.draws / prepared.whole.points_per_pass
-    cost = prepared.evaluator.cost() if isinstance(prepared.evaluator, CurvatureEvaluator) else None
+    cost = prepared.bending.cost() if prepared.bending else None
     seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
     chunks = _chunks(job, prepared, ranks, pending, seconds)
     checkpoints = _checkpoints(job, results)
+    probes = _probes(job, results)
+    a_probe = cost.probe * cost.product if cost else 0.0
     in_all = seconds * pending / ranks + theta * -(-sum(checkpoints.values()) // ranks)
+    in_all += a_probe * -(-probes // ranks)
     checkpoint = "" if trained is job else f" (a run trains {job.model.checkpoint} first)"
     facts = {
         "job": str(job.path),
@@ -73,6 +76,7 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         **({"curvature": _curvature(cost)} if cost else {}),
         "a point": f"{'at most ' if cost and cost.products else ''}{seconds:.3g} s here",
         **({"then": _true_values(checkpoints, theta)} if checkpoints else {}),
+        **({"spectra": f"{probes} probes, {a_probe:.3g} s each, after that"} if probes else {}),
         "in all": f"{_at_most(job)}{clock(in_all)} on {_ranks(ranks)}",
     }
     if warning := prepared.loaded.warning():
@@ -146,6 +150,15 @@ def _checkpoints(job: Job, results: Results | None) -> dict[str, int]:
         name: stored[name].pending.size if name in stored else len(paths)
         for name, paths in checkpoints_of(job).items()
     }
+
+
+def _probes(job: Job, results: Results | None) -> int:
+    """How many probes of spectra are not computed yet."""
+    if results is not None:
+        spectra = results.spectra
+        return len(spectra.pending) if spectra else 0
+    asked = job.curvature.spectrum if job.curvature else None
+    return len(asked.points) * asked.probes if asked else 0
 
 
 def _true_values(checkpoints: Mapping[str, int], seconds: float) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -40,8 +41,20 @@ from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, load_checkpoint, load_problem, shuffled
 from lossgrid.shortage import fitting
-from lossgrid.space import Grid, Plane, Principal, build_plane, negative_variances
+from lossgrid.space import (
+    Grid,
+    Place,
+    Plane,
+    Principal,
+    build_plane,
+    negative_variances,
+)
 from lossgrid.store.samples import SampleFile, samples_path
+
+T = TypeVar("T")
+
+KEPT = 0.5
+"""Of free memory that may be taken to compute curvature faster."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,7 @@ class Loaded:
         grid: coordinates.
         device: of this rank.
         lanes: batches that it runs at a time.
+        sharers: ranks that share its memory, itself among them.
         fingerprint: what all this was made of.
     """
 
@@ -62,6 +76,7 @@ class Loaded:
     grid: Grid
     device: torch.device
     lanes: int
+    sharers: int
     fingerprint: dict[str, str]
 
     def warning(self) -> str | None:
@@ -84,6 +99,7 @@ class Prepared:
         checked: the plan.
         whole: computes all samples of points.
         evaluator: of grid points: that, that and curvature, or some of the samples.
+        bending: computes curvature, if that is asked for.
         samples: what it keeps for finer lattices, if it does; to be opened for each stage.
     """
 
@@ -91,6 +107,7 @@ class Prepared:
     checked: Checked
     whole: GridEvaluator
     evaluator: Evaluator
+    bending: CurvatureEvaluator | None
     samples: SampleFile | None
 
     @property
@@ -137,29 +154,32 @@ class Prepared:
     def try_checkpoint(
         self, path: Path, stopping: StopRequest, smallest: bool
     ) -> list[float] | str | None:
-        """Values of all columns with all of a checkpoint's weights, or why there are none.
+        """Values of all columns with all of a checkpoint's weights: see `_tried`.
 
         Args:
             path: of the checkpoint, which need not lie in the plane.
-            stopping: whether a signal has asked to; None is returned if that was heeded.
+            stopping: whether a signal has asked to.
             smallest: whether no smaller plan can follow.
-
-        Raises:
-            OutOfMemoryError: one may do.
         """
         try:
-            values: list[float] = self._at_checkpoint(path, stopping.overdue).tolist()
-        except DroppedError:
-            return None
-        except OutOfMemoryError as error:
-            if not smallest:
-                raise
-            return summary(error)
-        except Exception as error:  # a user's code may fail with any weights
-            return summary(error)
+            return _tried(lambda: self._at_checkpoint(path, stopping.overdue).tolist(), smallest)
         finally:
             gc.collect()  # the evaluator, whose graphs hold themselves
-        return values
+
+    def try_probe(
+        self, place: Place, probe: int, stopping: StopRequest, smallest: bool
+    ) -> dict[str, NDArray[np.float64]] | str | None:
+        """What a probe of the spectrum finds of each split: see `_tried`.
+
+        Args:
+            place: of the plane.
+            probe: its number.
+            stopping: whether a signal has asked to.
+            smallest: whether no smaller plan can follow.
+        """
+        bending = self.bending
+        assert bending is not None
+        return _tried(lambda: bending.quadrature(place, probe, stopping.overdue), smallest)
 
     def _at_checkpoint(self, path: Path, unwanted: Callable[[], bool]) -> NDArray[np.float64]:
         loaded, plane = self.loaded, self.plane
@@ -200,10 +220,32 @@ class Prepared:
             return np.full((points.size, width), np.nan)
 
 
+def _tried(work: Callable[[], T], smallest: bool) -> T | str | None:
+    """What work comes to, why nothing came of it, or None where a signal has it dropped.
+
+    Args:
+        work: may fail.
+        smallest: whether no smaller plan can follow.
+
+    Raises:
+        OutOfMemoryError: one may do.
+    """
+    try:
+        return work()
+    except DroppedError:
+        return None
+    except OutOfMemoryError as error:
+        if not smallest:
+            raise
+        return summary(error)
+    except Exception as error:  # a user's code may fail anywhere
+        return summary(error)
+
+
 def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     """All steps at once (`load`, `choose`, `equip`), for a rank that needs nobody else's word."""
     loaded = load(job, world)
-    return equip(job, loaded, choose(job, loaded, stored, free_memory(loaded, world)))
+    return equip(job, loaded, choose(job, loaded, stored, free_memory(loaded)))
 
 
 def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
@@ -231,15 +273,15 @@ def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
         plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
         grid = Grid.of(job)
         made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
-    return Loaded(problem, plane, grid, device, lanes(device, world.cores), made_of)
-
-
-def free_memory(loaded: Loaded, world: World) -> int:
-    """Bytes that this rank may still take; ask when all ranks of its node have loaded."""
     sharers = world.local_size
-    if loaded.device.type == "cuda":
+    if device.type == "cuda":
         sharers = math.ceil(sharers / torch.cuda.device_count())
-    return available(loaded.device, sharers)
+    return Loaded(problem, plane, grid, device, lanes(device, world.cores), sharers, made_of)
+
+
+def free_memory(loaded: Loaded) -> int:
+    """Bytes that this rank may still take; ask when all ranks of its node have loaded."""
+    return available(loaded.device, loaded.sharers)
 
 
 def choose(job: Job, loaded: Loaded, stored: Plan | None, room: int) -> Checked:
@@ -317,16 +359,18 @@ def equip(job: Job, loaded: Loaded, checked: Checked) -> Prepared:
     keep_memory(loaded.device)
     problem, grid = loaded.problem, loaded.grid
     if job.curvature is not None:
+        room = int(KEPT * free_memory(loaded))
         bending = CurvatureEvaluator(
-            whole, problem, loaded.plane, grid, job.curvature, loaded.device, loaded.lanes
+            whole, problem, loaded.plane, grid, job.curvature, loaded.device, loaded.lanes, room
         )
-        return Prepared(loaded, checked, whole, bending, None)
+        adds = bending.columns != whole.columns  # or several points a pass may do
+        return Prepared(loaded, checked, whole, bending if adds else whole, bending, None)
     if job.evaluation.tolerance is None:
-        return Prepared(loaded, checked, whole, whole, None)
+        return Prepared(loaded, checked, whole, whole, None, None)
     sizes = [(len(problem.metrics), len(split)) for split in problem.splits.values()]
     samples = SampleFile(samples_path(job.output), grid.shape, sizes)
     some = AdaptiveEvaluator(whole, grid, problem, job.evaluation.tolerance, samples)
-    return Prepared(loaded, checked, whole, some, samples)
+    return Prepared(loaded, checked, whole, some, None, samples)
 
 
 def measure(job: Job, loaded: Loaded, ranks: int) -> Tuned:

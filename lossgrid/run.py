@@ -22,6 +22,7 @@ from lossgrid.exits import COMPLETE, UNFINISHED
 from lossgrid.job import Job, read_job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
+from lossgrid.rounds import Found, Piece, Rounds
 from lossgrid.store.disk import check_writable
 from lossgrid.store.samples import SampleFile
 from lossgrid.store.writer import PointWriter, parallel_hdf5
@@ -136,7 +137,7 @@ def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
         lambda: load(job, world, principal),
         lambda loaded: (loaded.fingerprint, parallel and parallel_hdf5()),
     )
-    _, rooms = each(world, lambda: free_memory(loaded, world), lambda room: room)
+    _, rooms = each(world, lambda: free_memory(loaded), lambda room: room)
     checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms)))
     while True:
         try:
@@ -168,7 +169,19 @@ def _follow(
         unfinished = order.compute and _compute(world, stopping, lead, job, prepared, order)
         if prepared.plan.is_low:
             unfinished = _compare(world, stopping, lead, prepared, order, unfinished)
-        unfinished = unfinished or _evaluate_checkpoints(world, stopping, lead, prepared, order)
+        smallest = order.no_smaller is not None
+        unfinished = unfinished or _in_rounds(
+            world,
+            stopping,
+            lambda: _of(lead).checkpoints,
+            lambda one: prepared.try_checkpoint(one.path, stopping, smallest),
+        )
+        unfinished = unfinished or _in_rounds(
+            world,
+            stopping,
+            lambda: _of(lead).probes,
+            lambda one: prepared.try_probe((one.alpha, one.beta), one.number, stopping, smallest),
+        )
         return led(world, lambda: _of(lead).conclude(unfinished))
 
 
@@ -226,33 +239,39 @@ def _compare(
     return led(world, lambda: _of(lead).compare(prepared, points, found))
 
 
-def _evaluate_checkpoints(
-    world: World, stopping: StopRequest, lead: Lead | None, prepared: Prepared, order: Order
+def _in_rounds(
+    world: World,
+    stopping: StopRequest,
+    rounds: Callable[[], Rounds[Piece, Found]],
+    attempt: Callable[[Piece], Found | str | None],
 ) -> bool:
-    """Compute the true values of trajectories' checkpoints, one a rank; whether any were left."""
-    smallest = order.no_smaller is not None
-    while paths := led(world, lambda: _of(lead).following.next(world.size)):
-        if _evaluate(world, stopping, lead, prepared, paths, smallest):
+    """Do work that comes after the points, a piece a rank at a time; whether any was left.
+
+    Args:
+        world: the ranks.
+        stopping: whether a signal has asked to stop.
+        rounds: rank 0's, which it alone is asked for.
+        attempt: does a piece; see `Rounds.store`.
+    """
+    while pieces := led(world, lambda: rounds().next(world.size)):
+        if _round(world, stopping, rounds, attempt, pieces):
             return True
     return False
 
 
-def _evaluate(
+def _round(
     world: World,
     stopping: StopRequest,
-    lead: Lead | None,
-    prepared: Prepared,
-    paths: list[Path],
-    smallest: bool,
+    rounds: Callable[[], Rounds[Piece, Found]],
+    attempt: Callable[[Piece], Found | str | None],
+    pieces: list[Piece],
 ) -> bool:
     """One round of that; whether a signal asked to stop."""
-    mine = paths[world.rank : world.rank + 1]
+    mine = pieces[world.rank : world.rank + 1]
     _, found = each(
-        world,
-        lambda: [prepared.try_checkpoint(path, stopping, smallest) for path in mine],
-        lambda tried: (tried, stopping()),
+        world, lambda: [attempt(piece) for piece in mine], lambda tried: (tried, stopping())
     )
-    return led(world, lambda: _of(lead).following.store(found))
+    return led(world, lambda: rounds().store(found))
 
 
 def _writer(world: World, job: Job, prepared: Prepared, order: Order) -> PointWriter | None:

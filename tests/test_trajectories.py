@@ -18,11 +18,11 @@ from lossgrid import training, trajectories
 from lossgrid.ending import COMPLETE, UNFINISHED
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
-from lossgrid.following import Following
 from lossgrid.planning import plan
 from lossgrid.prepare import Prepared
 from lossgrid.problem import load_callable, open_checkpoint
 from lossgrid.projecting import trajectory
+from lossgrid.rounds import Rounds
 from lossgrid.run import run
 from lossgrid.status import Status
 from lossgrid.store.log import RunLog
@@ -230,13 +230,13 @@ def test_a_stopped_run_goes_on_where_it_was(
     folder: Path, tried: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = job(folder)
-    store = Following.store
+    store = Rounds.store
 
-    def stopping(self: Following, found: Any) -> bool:
+    def stopping(self: Rounds, found: Any) -> bool:
         return store(self, found) or len(tried) == 4
 
     with monkeypatch.context() as patch:
-        patch.setattr(Following, "store", stopping)
+        patch.setattr(Rounds, "store", stopping)
         assert run(path) == UNFINISHED
     assert results(folder).trajectories["training"].pending.tolist() == list(range(4, 12))
     assert "8 true values missing" in Status.of(results(folder).path).text()

@@ -253,8 +253,9 @@ class _ChannelsLast:
     prepare: Callable[[Any, torch.dtype], Any]
 
     def __call__(self, inputs: Any, dtype: torch.dtype) -> Any:
-        return self.prepare(tree_map(_ordered, inputs), dtype)
+        return self.prepare(tree_map(ordered, inputs), dtype)
 
 
-def _ordered(leaf: Tensor) -> Tensor:
+def ordered(leaf: Tensor) -> Tensor:
+    """Images whose channels lie together in memory; what is none as it is."""
     return leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf

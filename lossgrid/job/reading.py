@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 from lossgrid.errors import UserError
 from lossgrid.job import plainyaml
 from lossgrid.job.fields import is_identifier
-from lossgrid.job.schema import Job, Section
+from lossgrid.job.schema import Job
+from lossgrid.job.section import Section
 from lossgrid.job.training import Training
 
 Whole = TypeVar("Whole", bound=Section)

@@ -1,261 +1,51 @@
-"""The job file's sections: their keys, defaults and the rules between keys."""
+"""The job file as a whole: its sections and the rules between them."""
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from lossgrid.job import plainyaml
+from lossgrid.job.curvature import CurvatureSpec
+from lossgrid.job.directions import DirectionsSpec
+from lossgrid.job.evaluation import EvaluationSpec
 from lossgrid.job.fields import (
     AbsolutePath,
     AxisPoints,
-    CallableSpec,
     Checkpoints,
-    Count,
     CountOrAuto,
     Duration,
     FileStem,
-    Kwargs,
-    Patterns,
     Real,
-    SampleSize,
-    Seed,
     Share,
     Switch,
-    Text,
     expected,
-    is_callable_spec,
     is_identifier,
     refusal,
 )
+from lossgrid.job.problem import (
+    Loss,
+    Metrics,
+    ModelSpec,
+    Splits,
+    default_metrics,
+    metric_name,
+)
+from lossgrid.job.section import Section, first_repeated, unknown
 
-_LOSSES = ("cross_entropy", "next_token", "mse")
-_METRICS = ("loss", "accuracy", *_LOSSES)
 _OF_CURVATURE = ("curvature", "splits")
 
 DATA_ERROR = "loss_se_data"
 """The result that tells a mean loss's standard error as that of a sample of more data."""
 
 
-def metric_name(spec: str) -> str:
-    """The column name of a metric: `accuracy` of "accuracy", `top5` of "my.py:top5"."""
-    return spec.rpartition(":")[2].rpartition(".")[2]
-
-
 def of_draws(columns: Sequence[str], draws: int) -> tuple[str, ...]:
     """Names of the results of several draws: their means', then those of each draw."""
     numbers = range(draws) if draws > 1 else ()
     return (*columns, *(f"{column}_d{draw}" for draw in numbers for column in columns))
-
-
-def unknown(name: str, known: Iterable[str]) -> str:
-    """The words that say that `name` is not one of the `known`, with the nearest of them."""
-    known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"({hint}known here: {', '.join(known)})"
-
-
-def _known_or_callable(value: str, known: tuple[str, ...]) -> str:
-    if value not in known and not is_callable_spec(value):
-        raise expected(f'a known name or "module:callable" {unknown(value, known)}')
-    return value
-
-
-def _loss(value: str) -> str:
-    return _known_or_callable(value, _LOSSES)
-
-
-def _metric(value: str) -> str:
-    return _known_or_callable(value, _METRICS)
-
-
-def _metrics(value: list[str]) -> list[str]:
-    repeated = _first_repeated(metric_name(spec) for spec in value)
-    if not value:
-        raise expected("at least one metric")
-    if repeated:
-        raise refusal(f"two metrics are named {repeated!r}")
-    return value
-
-
-def _splits(value: object) -> object:
-    if not isinstance(value, dict) or not value:
-        raise expected("at least one split, such as test: {factory: ...}")
-    for name in value:
-        if not is_identifier(name):
-            raise refusal("is not a split name (letters, digits and underscores)", str(name))
-    return value
-
-
-def _trajectories(value: object) -> object:
-    if not isinstance(value, dict):
-        raise expected("trajectories by name, such as sgd: {checkpoints: run/epoch-*.pt}")
-    for name in value:
-        if not is_identifier(name):
-            raise refusal("is not a trajectory's name (letters, digits, underscores)", str(name))
-    return value
-
-
-def _first_repeated(names: Iterable[str]) -> str | None:
-    return next((name for name, count in Counter(names).items() if count > 1), None)
-
-
-Loss = Annotated[Text, AfterValidator(_loss)]
-Metrics = Annotated[list[Annotated[Text, AfterValidator(_metric)]], AfterValidator(_metrics)]
-
-
-def default_metrics(data: dict[str, Any]) -> list[str]:
-    """What is computed beside the loss that `data` names, unless it says so itself."""
-    classifies = data.get("loss", "cross_entropy") == "cross_entropy"
-    return ["loss", "accuracy"] if classifies else ["loss"]
-
-
-class Section(BaseModel):
-    """A mapping of a file with a fixed set of keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_keys(cls, data: Any, info: ValidationInfo) -> Any:
-        if isinstance(data, cls):
-            return data
-        keys = cls.model_fields
-        if not isinstance(data, dict):
-            raise expected(f"the keys {', '.join(keys)}")
-        for key in data:
-            if key not in keys:
-                raise refusal(f"unknown key {unknown(str(key), keys)}", str(key))
-        return cls._complete(data, info.context or {})
-
-    @classmethod
-    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-        """`data` with those defaults that depend on other keys."""
-        return data
-
-
-class NetworkSpec(Section):
-    """How to build the network."""
-
-    factory: CallableSpec
-    kwargs: Kwargs = {}
-
-
-class ModelSpec(NetworkSpec):
-    """The trained network: where its weights are, what it should score."""
-
-    checkpoint: AbsolutePath | None = None
-    recipe: CallableSpec | None = None
-    expect: dict[str, Real] = {}
-
-    @model_validator(mode="after")
-    def _check_recipe(self) -> ModelSpec:
-        if self.recipe is not None and self.checkpoint is None:
-            raise refusal("needs model.checkpoint, the file that it is to write", "recipe")
-        return self
-
-
-class SplitSpec(Section):
-    """One set of samples; `samples` of them drawn with `seed`, or all."""
-
-    factory: CallableSpec
-    kwargs: Kwargs = {}
-    samples: Count | None = None
-    seed: Seed = 0
-
-
-class RandomSpec(Section):
-    """A Gaussian direction."""
-
-    seed: Seed = 0
-    normalization: Literal["filter", "layer", "model", "none"] = "filter"
-    ignore: list[Literal["bias", "norm"]] = ["bias", "norm"]
-
-
-class DirectionsSpec(Section):
-    """What alpha and beta move the parameters along."""
-
-    kind: Literal["random", "between", "pca", "file"] = "random"
-    seed: Seed = 0
-    draws: Count = 1
-    normalization: Literal["filter", "layer", "model", "none"]
-    ignore: list[Literal["bias", "norm"]]
-    parameters: Patterns = "*"
-    include: Literal["parameters", "state"] = "parameters"
-    checkpoints: Checkpoints = []
-    beta: RandomSpec | None = None
-    path: AbsolutePath | None = None
-
-    @classmethod
-    def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-        kind = data.get("kind", "random")
-        for key, owners in _KINDS_OF_KEY.items():
-            if key in data and kind in _KINDS and kind not in owners:
-                wanted = " or ".join(owners)
-                raise refusal(f"only applies to kind: {wanted}, and this is kind: {kind}", key)
-        if kind == "random":
-            return {"normalization": "filter", "ignore": ["bias", "norm"], **data}
-        return {"normalization": "none", "ignore": [], **data}
-
-    @model_validator(mode="after")
-    def _check_file(self) -> DirectionsSpec:
-        if self.kind != "file":
-            return self
-        if self.path is None:
-            raise refusal("is required with kind: file", "path")
-        if self.normalization != "none" or self.ignore or self.parameters != "*":
-            raise refusal(
-                "a direction file is used as it is, without normalization, ignore or parameters",
-                "kind",
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_pca(self) -> DirectionsSpec:
-        if self.kind != "pca":
-            return self
-        if not self.checkpoints:
-            raise refusal("is required with kind: pca, such as run/epoch-*.pt", "checkpoints")
-        if self.normalization not in ("none", "model"):
-            raise refusal(
-                f"{self.normalization} would turn principal components into other directions, "
-                "expected none or model",
-                "normalization",
-            )
-        return self
-
-    def applicable(self) -> dict[str, Any]:
-        """The section's keys and values, without the keys that belong to other kinds."""
-        return {
-            key: value
-            for key, value in self.model_dump().items()
-            if self.kind in _KINDS_OF_KEY.get(key, _KINDS)
-        }
-
-
-_KINDS_OF_KEY = {
-    "seed": ["random"],
-    "draws": ["random"],
-    "checkpoints": ["between", "pca"],
-    "beta": ["between"],
-    "path": ["file"],
-}
-_KINDS = ["random", "between", "pca", "file"]
 
 
 class TrajectorySpec(Section):
@@ -267,6 +57,18 @@ class TrajectorySpec(Section):
     checkpoints: Checkpoints
     epochs: list[Real] | None = None
     learning_rates: list[Real] | None = None
+
+
+def _trajectories(value: object) -> object:
+    if not isinstance(value, dict):
+        raise expected("trajectories by name, such as sgd: {checkpoints: run/epoch-*.pt}")
+    for name in value:
+        if not is_identifier(name):
+            raise refusal("is not a trajectory's name (letters, digits, underscores)", str(name))
+    return value
+
+
+Trajectories = Annotated[dict[str, TrajectorySpec], BeforeValidator(_trajectories)]
 
 
 class AxisSpec(Section):
@@ -298,114 +100,6 @@ class GridSpec(Section):
     refine: Share | None = None
 
 
-class BatchNormSpec(Section):
-    """Which statistics BatchNorm layers normalize with."""
-
-    mode: Literal["eval", "recompute", "train"] = "eval"
-    batches: Count | None = None
-
-    @model_validator(mode="after")
-    def _check_batches(self) -> BatchNormSpec:
-        if self.mode == "recompute" and self.batches is None:
-            raise refusal("is required with mode: recompute, the batches to read", "batches")
-        if self.mode != "recompute" and self.batches is not None:
-            raise refusal(f"only applies to mode: recompute, not {self.mode}", "batches")
-        return self
-
-
-class EvaluationSpec(Section):
-    """How one grid point is computed."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
-    batch_size: CountOrAuto = "auto"
-    points_per_pass: CountOrAuto = "auto"
-    network: Literal["auto", "fused", "plain"] = "auto"
-    tune: Switch = False
-    tolerance: Share | None = None
-    batchnorm: BatchNormSpec = BatchNormSpec()
-
-    @model_validator(mode="after")
-    def _check_plan(self) -> EvaluationSpec:
-        several = self.points_per_pass not in ("auto", 1)
-        if several and self.network == "plain":
-            raise refusal("the plain network takes one point a pass", "points_per_pass")
-        if several and self.tolerance is not None:
-            raise refusal("evaluation.tolerance takes one point a pass", "points_per_pass")
-        if self.tune and self.tolerance is not None:
-            raise refusal("measures points over all samples, so not with tolerance", "tune")
-        return self
-
-    @model_validator(mode="after")
-    def _check_batchnorm(self) -> EvaluationSpec:
-        mode = self.batchnorm.mode
-        if mode != "eval" and self.batch_size == "auto":
-            raise refusal(
-                f"must be a number with batchnorm.mode: {mode}, where losses depend on it",
-                "batch_size",
-            )
-        if mode == "recompute" and self.points_per_pass not in ("auto", 1):
-            raise refusal("batchnorm.mode: recompute takes one point a pass", "points_per_pass")
-        return self
-
-
-class GradientSpec(Section):
-    """The gradient's norm, and what of it lies in the plane."""
-
-
-class EigenvaluesSpec(Section):
-    """The Hessian's largest and smallest eigenvalue."""
-
-    tolerance: Share = 0.01
-    iterations: Count = 100
-    seed: Seed = 0
-
-
-class TraceSpec(Section):
-    """The Hessian's trace, estimated from random probes."""
-
-    probes: SampleSize = 20
-    seed: Seed = 0
-
-
-class CurvatureSpec(Section):
-    """How the loss bends at each point, with respect to all parameters."""
-
-    splits: list[str] | None = None
-    gradient: GradientSpec | None = None
-    eigenvalues: EigenvaluesSpec | None = None
-    trace: TraceSpec | None = None
-
-    @model_validator(mode="after")
-    def _check_asked(self) -> CurvatureSpec:
-        if not (self.gradient or self.eigenvalues or self.trace):
-            raise expected("at least one of gradient, eigenvalues, trace, such as {gradient: {}}")
-        if self.splits is not None and (not self.splits or _first_repeated(self.splits)):
-            raise refusal("expected names of splits, each once", "splits")
-        return self
-
-    def splits_of(self, known: Iterable[str]) -> list[str]:
-        """The splits that are asked for, by default all."""
-        return list(known) if self.splits is None else list(self.splits)
-
-    def columns_of(self, known: Iterable[str], *, is_plane: bool) -> list[str]:
-        """The names of the results, splits outermost.
-
-        Args:
-            known: the job's splits.
-            is_plane: whether there is a beta.
-        """
-        names: list[str] = []
-        if self.gradient:
-            names += ["gradient_norm", "gradient_alpha"] + ["gradient_beta"] * is_plane
-        if self.eigenvalues:
-            parts = ("max", "min", "ratio", "residual", "iterations")
-            names += [f"eigenvalue_{part}" for part in parts]
-        if self.trace:
-            names += ["trace", "trace_sem"]
-        return [f"{split}_{name}" for split in self.splits_of(known) for name in names]
-
-
 class RuntimeSpec(Section):
     """How the ranks share the work; changes no result."""
 
@@ -426,11 +120,11 @@ class Job(Section):
     name: FileStem
     output: AbsolutePath
     model: ModelSpec
-    data: Annotated[dict[str, SplitSpec], BeforeValidator(_splits)]
+    data: Splits
     loss: Loss = "cross_entropy"
     metrics: Metrics
     directions: DirectionsSpec = Field(default_factory=lambda: DirectionsSpec.model_validate({}))
-    trajectories: Annotated[dict[str, TrajectorySpec], BeforeValidator(_trajectories)] = {}
+    trajectories: Trajectories = Field(default_factory=dict)
     grid: GridSpec
     evaluation: EvaluationSpec = EvaluationSpec()
     curvature: CurvatureSpec | None = None
@@ -454,7 +148,7 @@ class Job(Section):
 
     @model_validator(mode="after")
     def _check_columns(self) -> Job:
-        repeated = _first_repeated(self.columns)
+        repeated = first_repeated(self.columns)
         if repeated:
             raise refusal(f"two results have the same column {repeated!r}", "data")
         for name in self.model.expect:
@@ -474,7 +168,7 @@ class Job(Section):
             raise refusal("needs the loss among the metrics", "evaluation", "tolerance")
         extra = [f"{column}_sem" for column in self.columns]
         extra += [f"{split}_samples" for split in self.data]
-        repeated = _first_repeated([*self.columns, *extra])
+        repeated = first_repeated([*self.columns, *extra])
         if repeated:
             raise refusal(
                 f"with evaluation.tolerance {repeated!r} is the name of a result of its own",
@@ -514,8 +208,15 @@ class Job(Section):
                 "curvature",
                 "gradient",
             )
+        axes = [axis for axis in ("alpha", "beta") if getattr(self.grid, axis) is not None]
+        for place in self.curvature.spectrum.points if self.curvature.spectrum else []:
+            if len(place) != len(axes):
+                raise refusal(
+                    f"found {place}, expected {' and '.join(axes)} of each place",
+                    *("curvature", "spectrum", "points"),
+                )
         added = self.curvature.columns_of(self.data, is_plane=self.grid.beta is not None)
-        repeated = _first_repeated([*self.columns, *added])
+        repeated = first_repeated([*self.columns, *added])
         if repeated:
             raise refusal(
                 f"with curvature {repeated!r} is the name of a result of its own", "metrics"
@@ -535,7 +236,7 @@ class Job(Section):
         for what, is_there in unfit.items():
             if is_there:
                 raise refusal(f"does not go with {what}; leave one out", "directions", "draws")
-        repeated = _first_repeated(of_draws(self.columns, self.directions.draws))
+        repeated = first_repeated(of_draws(self.columns, self.directions.draws))
         if repeated:
             raise refusal(f"{repeated!r} is the name of a result of its own", "metrics")
         return self

@@ -19,15 +19,15 @@ from lossgrid.job.fields import (
     Threads,
     refusal,
 )
-from lossgrid.job.schema import (
+from lossgrid.job.problem import (
     Loss,
     Metrics,
     NetworkSpec,
-    Section,
     SplitSpec,
     default_metrics,
     metric_name,
 )
+from lossgrid.job.section import Section
 
 SPLITS = ("train", "test")
 

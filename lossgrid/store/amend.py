@@ -118,6 +118,24 @@ def add_trajectories(
                 write_trajectory(file, name, trajectory)
 
 
+def write_spectra(
+    results: Results, found: Mapping[tuple[int, int], Mapping[str, NDArray[np.float64]]]
+) -> None:
+    """Store nodes of spectra.
+
+    Args:
+        results: the file; all of its ranks have closed it.
+        found: by place and probe, for each split: see `lossgrid.store.spectra.Spectra`.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
+    with _amended(results.path) as file:
+        for place, nodes in found.items():
+            for split, values in nodes.items():
+                file[layout.nodes_dataset(split)][place] = values
+
+
 def reset_lost(results: Results) -> None:
     """After a power loss, make every point pending again whose values the disk may not have.
 
@@ -129,7 +147,8 @@ def reset_lost(results: Results) -> None:
         UserError: the disk does not take it, or the file is damaged.
     """
     with _amended(results.path) as file:
-        values = [file[layout.value_dataset(column)] for column in results.values]
+        columns = [*results.values, *results.layers]
+        values = [file[layout.value_dataset(column)] for column in columns]
         for rows in bands(results.stored_shape):
             status = file[layout.STATUS][rows]
             lost = np.any([np.isnan(column[rows]) for column in values], axis=0)

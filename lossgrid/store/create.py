@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from lossgrid.columns import layer_of
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import reason, replacing
+from lossgrid.store.spectra import Spectra
 from lossgrid.store.trajectory import Trajectory
 
 Direction = Mapping[str, NDArray[np.float32]]
@@ -26,13 +28,15 @@ class Contents:
     Args:
         alpha: coordinates of the columns, float64, shape (nx,).
         beta: coordinates of the rows, float64, shape (ny,); None for a line.
-        columns: names of the value arrays, `<split>_<metric>`.
+        columns: names of the value arrays, `<split>_<metric>`, and of those of layers.
         directions: `x` (and `y`), each one float32 array a parameter, by its name.
         geometry: attributes of the directions (norms, cosine).
         attributes: attributes of the file (job, fingerprint, versions, plan, created).
         compared: how many points will be computed again in float32.
         epoch: the first plan's record, see `layout.epoch_record`; None leaves no room for others.
         trajectories: by name.
+        layers: of the network, in its order, of which there are columns of their own.
+        spectra: of the places where there are to be some.
         values: of columns, where they are known already: float64 of the grid's shape.
         status: of points, where it is known; uint8 of the grid's shape.
     """
@@ -46,6 +50,8 @@ class Contents:
     compared: int = 0
     epoch: NDArray[Any] | None = None
     trajectories: Mapping[str, Trajectory] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+    spectra: Spectra | None = None
     values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     status: NDArray[np.uint8] | None = None
 
@@ -101,7 +107,8 @@ def _write_image(file: Any, contents: Contents) -> None:
     image.attrs["Direction"] = np.eye(3).ravel()
     file.create_group(layout.POINT_DATA)
     for column in contents.columns:
-        _allocate(file, layout.value_dataset(column), stored, np.float64, np.nan)
+        if not layer_of(column)[1]:
+            _allocate(file, layout.value_dataset(column), stored, np.float64, np.nan)
     for column, values in contents.values.items():
         file[layout.value_dataset(column)][...] = values.reshape(stored)
 
@@ -145,6 +152,10 @@ def _write_science(file: Any, contents: Contents) -> None:
             group.create_dataset(name, data=np.asarray(values, np.float32))
     for name, trajectory in contents.trajectories.items():
         write_trajectory(file, name, trajectory)
+    if contents.layers:
+        _write_layers(file, contents)
+    if contents.spectra is not None:
+        _write_spectra(file, contents.spectra)
 
 
 def write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
@@ -166,6 +177,25 @@ def write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
     if trajectory.explained_variance is not None:
         group = file[layout.TRAJECTORIES][name]
         group.attrs["explained_variance"] = trajectory.explained_variance
+
+
+def _write_layers(file: Any, contents: Contents) -> None:
+    names = np.array([name.encode() for name in contents.layers])
+    file.create_dataset(layout.LAYER_NAMES, data=names)
+    stored = layout.stored_shape(contents.shape)
+    for column in contents.columns:
+        if layer_of(column)[1]:
+            _allocate(file, layout.value_dataset(column), stored, np.float64, np.nan)
+
+
+def _write_spectra(file: Any, spectra: Spectra) -> None:
+    group = file.create_group(layout.SPECTRA)
+    group.attrs["parameters"] = spectra.parameters
+    group.create_dataset("alpha", data=spectra.alpha)
+    if spectra.beta is not None:
+        group.create_dataset("beta", data=spectra.beta)
+    for split, nodes in spectra.nodes.items():
+        _allocate(file, layout.nodes_dataset(split), nodes.shape, np.float64, np.nan)
 
 
 def write_text(group: Any, name: str, text: str) -> None:

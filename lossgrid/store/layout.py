@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from lossgrid.columns import layer_of
+
 FORMAT = 1
 
 LIBVER = ("earliest", "v108")
@@ -36,6 +38,13 @@ TRAJECTORIES = "lossgrid/trajectory"
 
 TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate", "stamp")
 """Datasets of a trajectory that are no values of columns."""
+
+LAYERS = "lossgrid/curvature/layers"
+
+LAYER_NAMES = "lossgrid/curvature/layers/names"
+"""Of the network's layers, in its order; all else beside it is a group a result."""
+
+SPECTRA = "lossgrid/curvature/spectrum"
 
 RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"
@@ -80,10 +89,16 @@ def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def value_dataset(column: str) -> str:
-    """Path of the values of a column such as `test_loss`."""
-    return f"{POINT_DATA}/{column}"
+    """Path of the values of a column such as `test_loss`; VTK is shown none of layers."""
+    result, layer = layer_of(column)
+    return f"{LAYERS}/{result}/{layer}" if layer else f"{POINT_DATA}/{result}"
 
 
 def trajectory_dataset(name: str, what: str) -> str:
     """Path of a dataset of a trajectory: one of its facts, or its true values of a column."""
     return f"{TRAJECTORIES}/{name}/{what}"
+
+
+def nodes_dataset(split: str) -> str:
+    """Path of the nodes of spectra of a split's loss."""
+    return f"{SPECTRA}/nodes/{split}"

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.columns import of_layer
 from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.engine.pointset import PointSet
 from lossgrid.errors import UserError
 from lossgrid.store import layout
 from lossgrid.store.disk import reason
+from lossgrid.store.spectra import Spectra
 from lossgrid.store.trajectory import Trajectory
 
 SLICE = 1_000_000
@@ -32,6 +34,8 @@ class Results:
         path: of the file.
         alpha: float64, shape (nx,). beta: float64, shape (ny,), or None for a line.
         values: column name -> float64, shape (ny, nx) or (nx,); NaN where pending.
+        layers: likewise the columns that there are of each layer of the network, see
+            `lossgrid.columns.of_layer`; layers in the network's order.
         plan: how the points of the first epoch were evaluated, as JSON.
         fingerprint: what the job was made of, part by part, when it was begun.
         attributes: job, versions and so on, as text.
@@ -41,6 +45,7 @@ class Results:
     alpha: NDArray[np.float64]
     beta: NDArray[np.float64] | None
     values: Mapping[str, NDArray[np.float64]]
+    layers: Mapping[str, NDArray[np.float64]]
     plan: str
     fingerprint: Mapping[str, str]
     attributes: Mapping[str, str]
@@ -132,6 +137,20 @@ class Results:
             return {name: _trajectory(g) for name, g in file[layout.TRAJECTORIES].items()}
 
     @property
+    def spectra(self) -> Spectra | None:
+        """How the Hessian's eigenvalues are spread at some places; None if nobody asked."""
+        with opened(self.path) as file:
+            if layout.SPECTRA not in file:
+                return None
+            group = file[layout.SPECTRA]
+            return Spectra(
+                alpha=group["alpha"][...],
+                beta=group["beta"][...] if "beta" in group else None,
+                nodes={split: nodes[...] for split, nodes in group["nodes"].items()},
+                parameters=int(group.attrs["parameters"]),
+            )
+
+    @property
     def epochs(self) -> NDArray[Any]:
         """What each plan epoch has of its own, in their order: see `layout.epoch_record`.
 
@@ -205,6 +224,7 @@ def read_results(path: Path) -> Results:
             alpha=alpha,
             beta=beta,
             values=_Values(path, list(file[layout.POINT_DATA]), shape),
+            layers=_Values(path, _columns_of_layers(file), shape),
             plan=texts["plan"],
             fingerprint=dict(json.loads(texts["fingerprint"])),
             attributes=texts,
@@ -216,7 +236,9 @@ def read_results(path: Path) -> Results:
 def _check_shapes(file: Any, results: Results) -> None:
     """Everything must be there for every point."""
     expected = {
-        **dict.fromkeys(map(layout.value_dataset, results.values), results.stored_shape),
+        **dict.fromkeys(
+            map(layout.value_dataset, [*results.values, *results.layers]), results.stored_shape
+        ),
         **dict.fromkeys([layout.STATUS, *layout.POINT_RECORDS], results.stored_shape),
         layout.ERRORS: (layout.ERROR_ROWS,),
     }
@@ -298,6 +320,19 @@ class _Values(Mapping[str, NDArray[np.float64]]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def _columns_of_layers(file: Any) -> list[str]:
+    if layout.LAYERS not in file:
+        return []
+    names = [name.decode() for name in file[layout.LAYER_NAMES][...].tolist()]
+    results = {name: group for name, group in file[layout.LAYERS].items() if name != "names"}
+    return [
+        of_layer(result, name)
+        for result, group in results.items()
+        for name in names
+        if name in group
+    ]
 
 
 def _trajectory(group: Any) -> Trajectory:

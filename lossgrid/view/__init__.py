@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lossgrid.store.spectra import Spectra
     from lossgrid.store.trajectory import Trajectory
 
 __all__ = ["Landscape"]
@@ -34,6 +35,10 @@ class Landscape(Protocol):
         """Column name -> values of shape (ny, nx), or (nx,) for a line."""
 
     @property
+    def layers(self) -> Mapping[str, NDArray[np.float64]]:
+        """Likewise what there is of each layer of the network: see `lossgrid.columns`."""
+
+    @property
     def status(self) -> NDArray[np.uint8]:
         """0 pending, 1 done, 2 failed, 3 interpolated; shape as the values."""
 
@@ -44,3 +49,7 @@ class Landscape(Protocol):
     @property
     def trajectories(self) -> Mapping[str, Trajectory]:
         """Training runs that are projected onto the plane or line, by name."""
+
+    @property
+    def spectra(self) -> Spectra | None:
+        """How the Hessian's eigenvalues are spread at some places, if that was asked for."""

@@ -42,7 +42,8 @@ class Snapshot:
         pending = status == PENDING
 
         def read(name: str) -> NDArray[np.float64]:
-            return np.where(pending, np.nan, results.values[name])
+            known = results.layers if name in results.layers else results.values
+            return np.where(pending, np.nan, known[name])
 
         curves = {name: read(name) for name in columns}
         parts = {name: draws_of(name, results.values) for name in columns}
@@ -174,7 +175,7 @@ def choose_column(landscape: Landscape, column: str | None) -> str:
     columns = list(landscape.values)
     if column is None:
         return main_column(columns)
-    if column not in columns:
+    if column not in columns and column not in landscape.layers:
         nearest = difflib.get_close_matches(column, columns, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise UserError(

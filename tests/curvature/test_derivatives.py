@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event, Timer
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from lossgrid.curvature.derivatives import Derivatives, _in_order
+from lossgrid.curvature.derivatives import Derivatives
 from lossgrid.data import Split
 from lossgrid.errors import DroppedError
 from lossgrid.problem import Problem
@@ -30,8 +28,9 @@ from tests.curvature.small import (
 PLACE = (0.1, -0.05)
 
 
-def test_products_are_those_of_the_exact_hessian() -> None:
-    found = derivatives()
+@pytest.mark.parametrize("network", ["plain", "fused"])
+def test_products_are_those_of_the_exact_hessian(network: Any) -> None:
+    found = derivatives(replace(PLAN, network=network))
     found.move(PLACE)
     exact = exact_hessian(*PLACE)
     assert exact.abs().max() > 0.1
@@ -69,9 +68,10 @@ def test_slopes_between_checkpoints_are_towards_them() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("network", ["plain", "fused"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_lanes_change_no_bit(precision: str) -> None:
-    plan = replace(PLAN, precision=precision, batch_size=4)
+def test_lanes_change_no_bit(precision: str, network: Any) -> None:
+    plan = replace(PLAN, precision=precision, batch_size=4, network=network)
     alone, together = derivatives(plan, 1), derivatives(plan, 3)
     vector = alone.drawn(0, 0, "test")
     for one in (alone, together):
@@ -79,6 +79,81 @@ def test_lanes_change_no_bit(precision: str) -> None:
     for split in ("train", "test"):
         assert torch.equal(alone.gradient(split), together.gradient(split))
         assert torch.equal(alone.product(split, vector), together.product(split, vector))
+
+
+@pytest.mark.parametrize("network", ["plain", "fused"])
+@pytest.mark.parametrize("kept", [1, 3, 100])
+def test_what_is_kept_changes_no_bit(network: Any, kept: int) -> None:
+    plan = replace(PLAN, precision="float32", batch_size=4, network=network)
+    again, keeping = derivatives(plan), derivatives(plan)
+    again.try_batch("train")
+    keeping.room = 1 << 30
+    keeping.try_batch("train")
+    keeping.most_kept = min(keeping.most_kept, kept)
+    assert again.most_kept == 0 < keeping.most_kept
+    for place in (PLACE, (0.0, 0.3)):
+        for one in (again, keeping):
+            one.move(place)
+        for number in range(3):
+            vector = again.drawn(0, number, "test")
+            for split in ("train", "train", "test"):
+                ours, theirs = (one.product(split, vector) for one in (keeping, again))
+                assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_fused_network_is_differentiated_as_the_plain_one(precision: str) -> None:
+    plan = replace(PLAN, precision=precision)
+    plain, fused = derivatives(plan), derivatives(replace(plan, network="fused"))
+    assert fused.is_folded
+    assert not plain.is_folded
+    vector = plain.drawn(0, 0, "test")
+    for one in (plain, fused):
+        one.move(PLACE)
+    within = 1e-5 if precision == "float32" else 1e-12
+    for ours, theirs in (
+        (fused.gradient("train"), plain.gradient("train")),
+        (fused.product("train", vector), plain.product("train", vector)),
+    ):
+        assert float((ours - theirs).norm()) < within * float(theirs.norm())
+
+
+class Rounding(torch.autograd.Function):
+    """With a derivative of its own, which no recording has."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return (8 * x).round() / 8
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> Any:
+        return slope
+
+
+class Quantized(nn.Module):
+    """Its weights take part rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rounded = Rounding.apply(self.weight)  # type: ignore[no-untyped-call]
+        return torch.tanh(x @ rounded.T)
+
+
+def test_a_derivative_that_the_network_defines_is_kept() -> None:
+    layout = Layout([("weight", "weight", torch.Size([3, 4]))])
+    theta = Quantized().weight.detach().reshape(-1).double()
+    corners = torch.stack([theta, torch.ones(12).double()])
+    split = Split(torch.randn(8, 4), torch.zeros(8, 3))
+    own = Problem(lambda: Quantized().eval(), {"train": split}, mse, {})
+    found = Derivatives(
+        own, Plane(layout, corners, False, {}), replace(PLAN, network="fused"), CPU, 1, ["train"]
+    )
+    found.move((0.0, 0.0))
+    assert not found.is_folded
+    assert float(found.gradient("train").norm()) > 0.1
 
 
 def test_float32_is_near_float64() -> None:
@@ -144,25 +219,3 @@ def gradient_of_a_new_one() -> torch.Tensor:
     new = derivatives()
     new.move(PLACE)
     return new.gradient("train")
-
-
-def test_batches_that_have_not_begun_are_dropped() -> None:
-    """A point that is dropped is left within one batch of each lane."""
-    begun: list[int] = []
-    go_on = Event()
-
-    def work(item: int) -> int:
-        begun.append(item)
-        assert item == 0 or go_on.wait(60)
-        return item
-
-    def drop_the_second() -> None:
-        for _ in _in_order(pool, work, [0, 1, 2, 3], 4):
-            while len(begun) < 2:
-                time.sleep(0.001)
-            Timer(0.5, go_on.set).start()
-            raise DroppedError
-
-    with ThreadPoolExecutor(1) as pool, pytest.raises(DroppedError):
-        drop_the_second()
-    assert begun == [0, 1]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossgrid.curvature.trace import trace
-from tests.curvature.test_lanczos import symmetric
+from tests.curvature.test_extremes import symmetric
 
 
 @given(seed=st.integers(0, 1000))

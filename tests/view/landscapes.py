@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.store.spectra import Spectra
 from lossgrid.store.trajectory import Trajectory
 
 ALPHA, BETA = np.linspace(-1, 2, 25), np.linspace(0, 2, 17)
@@ -24,6 +25,8 @@ class Made:
     name: str = "made"
     attributes: dict[str, str] = field(default_factory=dict)
     trajectories: dict[str, Trajectory] = field(default_factory=dict)
+    layers: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    spectra: Spectra | None = None
 
 
 def plane(**changes: object) -> Made:

@@ -107,7 +107,7 @@ def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves
                 drawn += on.plot(
                     along[computed],
                     finite,
-                    _dashes(_split(name), splits),
+                    dashes(_split(name), splits),
                     marker="." if few else "",
                     color=f"C{number}",
                     label=words(name),
@@ -145,7 +145,8 @@ def _split(column: str) -> str:
     return parts(column)[0]
 
 
-def _dashes(split: str, splits: Sequence[str]) -> str:
+def dashes(split: str, splits: Sequence[str]) -> str:
+    """How the curves of one of several splits are drawn."""
     others = [name for name in splits if name not in _DASHES]
     return _DASHES.get(split) or _OTHER_DASHES[others.index(split) % len(_OTHER_DASHES)]
 

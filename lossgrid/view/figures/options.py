@@ -19,6 +19,8 @@ class Options:
         title: whether name, best point and what is missing stand above.
         trajectory: whether projected checkpoints are drawn, where there are any.
         arrows: whether arrows show where the loss falls most steeply.
+        spectrum: whether the Hessian's eigenvalues are drawn instead.
+        layers: whether what is known of each layer along a line is drawn instead.
         errors: whether curves lie in bands of two standard errors.
         style: a file of matplotlib's settings that differ from lossgrid's.
         size: width and height of the figure in inches.
@@ -31,6 +33,8 @@ class Options:
     title: bool = True
     trajectory: bool = True
     arrows: bool = False
+    spectrum: bool = False
+    layers: bool = False
     errors: bool = False
     style: Path | None = None
     size: tuple[float, float] | None = None

@@ -12,6 +12,7 @@ from lossgrid.view import Landscape
 from lossgrid.view.figures.curves import curves_of, draw_curves, mark_best_of_curves, sides_of
 from lossgrid.view.figures.errors import draw_errors
 from lossgrid.view.figures.heading import best_note, fit_texts, write_heading
+from lossgrid.view.figures.layers import draw_stacks, stacks_of
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plane import (
     draw_plane,
@@ -21,6 +22,7 @@ from lossgrid.view.figures.plane import (
 )
 from lossgrid.view.figures.sheet import add_legend, page, sheet, told
 from lossgrid.view.figures.slopes import draw_slopes
+from lossgrid.view.figures.spectrum import draw_spectra, spectra_of
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
 from lossgrid.view.snapshot import Snapshot, is_plane, steepness, words
@@ -29,17 +31,39 @@ from lossgrid.view.snapshot import Snapshot, is_plane, steepness, words
 def plot(results: Landscape, output: Path, options: Options) -> str:
     """Draw a landscape into `output`, a .png, .pdf or .svg file.
 
-    A plane has a panel for each column that is asked for, a line one panel with all of them.
+    A plane has a panel for each column that is asked for, a line one panel with all of them; of
+    layers and spectra see `figures.layers` and `figures.spectrum`.
 
     Returns: what was written and what is missing, for people.
 
     Raises:
         UserError: nothing to draw, no such column, no such format, or the file can't be written.
     """
+    if options.spectrum:
+        return _plot_spectra(results, output, options)
+    if options.layers:
+        return _plot_layers(results, output, options)
     snapshots = _snapshots(results, options)
     with sheet(output, options, (1, len(snapshots)), _ratio(results)) as figure:
         _draw(figure, results, snapshots, options)
     return told(output, snapshots)
+
+
+def _plot_spectra(results: Landscape, output: Path, options: Options) -> str:
+    if options.columns or options.layers:
+        raise UserError("--spectrum draws all that there is; leave out --column and --layers")
+    spectra = spectra_of(results)
+    with sheet(output, options, (1, spectra.alpha.size)) as figure:
+        draw_spectra(figure, results, spectra, title=options.title)
+    missing = len(spectra.pending)
+    return f"{output}\n{results.name}: {missing} probes missing" if missing else str(output)
+
+
+def _plot_layers(results: Landscape, output: Path, options: Options) -> str:
+    stacks = stacks_of(results, options.columns)
+    with sheet(output, options, (1, len(stacks))) as figure:
+        draw_stacks(figure, stacks, options)
+    return told(output, [stack.snapshot for stack in stacks])
 
 
 def drawn(results: Landscape, options: Options) -> Figure:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-from lossgrid.curvature.lanczos import extremes
+from lossgrid.curvature.extremes import extremes
 from tests.curvature.small import derivatives, exact_hessian
 
 PLACE = (0.1, -0.05)
