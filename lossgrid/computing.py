@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 import numpy as np
 from rich.console import Console
 
 from lossgrid.cluster.queue import own_job
 from lossgrid.engine.coordinator import Ending
+from lossgrid.engine.desk import Out
 from lossgrid.engine.messages import DONE
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate
@@ -16,6 +20,7 @@ from lossgrid.engine.world import World
 from lossgrid.job import Job
 from lossgrid.prepare import Prepared
 from lossgrid.progress import ProgressView
+from lossgrid.rankevents import ANSWERS, RankEvent
 from lossgrid.refinement import Refinement
 from lossgrid.stages import Stage, by_lattice
 from lossgrid.store.log import RunLog
@@ -61,6 +66,8 @@ class Computing:
         self._console = console
         self._log = RunLog(results.path)
         self._sink = CoordinatorSink(writer, results.error_rows())
+        self._stage = 0
+        self._told: set[int] = set()
         self._stages = self._planned(prepared.samples, pending)
         self._present: PointSet
 
@@ -107,10 +114,15 @@ class Computing:
         left = len(self._present) + sum(len(stage.points) for stage in self._stages)
         tries = self._results.tries()
         place = {"ranks": world.size, "host": world.host, "slurm_job": own_job()}
-        self._log.event("start", left=left, tries=tries, **place)
+        self._log.event("start", stage=self._stage, left=left, tries=tries, **place)
+        self._stage += 1
         view = ProgressView(total, total - left, self._console)
+        observer = Witness(view, self._log, world.hosts)
         try:
             with view:
+                for rank in sorted(world.lost - self._told):  # before, or between two stages
+                    died = rank in world.deaths.known
+                    observer.out(rank, Out.DEAD if died else Out.SILENT)
                 return coordinate(
                     world,
                     evaluator,
@@ -119,11 +131,12 @@ class Computing:
                     self._present,
                     None if job.runtime.chunk == "auto" else job.runtime.chunk,
                     self._sink,
-                    view,
+                    observer,
                     self._stopping,
                     no_smaller,
                 )
         finally:
+            self._told |= world.lost
             self._log.event(
                 "end",
                 stored=view.stored_points,
@@ -145,3 +158,32 @@ class Computing:
         new = np.isin(points, pending)
         writer.write_interpolated(points[new], found[:, new])
         return PointSet.of(np.setdiff1d(pending, points), status.size)
+
+
+class Witness:
+    """Shows how a run goes, and records what happens to its ranks.
+
+    Args:
+        view: shows it.
+        log: records it.
+        hosts: of all ranks.
+    """
+
+    def __init__(self, view: ProgressView, log: RunLog, hosts: Sequence[str]) -> None:
+        self._view = view
+        self._log = log
+        self._hosts = hosts
+        self.stored = view.stored
+        self.tick = view.tick
+
+    def out(self, rank: int, why: Out, message: str = "") -> None:
+        """This rank gets no more points."""
+        happened = RankEvent(rank, self._hosts[rank], why.value, message)
+        self._log.event("rank", **asdict(happened))
+        self._view.out(rank, happened.text())
+
+    def back(self, rank: int) -> None:
+        """A rank that was silent has answered."""
+        happened = RankEvent(rank, self._hosts[rank], ANSWERS)
+        self._log.event("rank", **asdict(happened))
+        self._view.back(rank, happened.text())
