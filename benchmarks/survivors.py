@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from lossgrid.computing import Witness
 from lossgrid.engine import lease
 from lossgrid.engine import world as worlds
 from lossgrid.engine.run import coordinate, work
@@ -27,6 +26,7 @@ from lossgrid.store.log import RunLog
 from lossgrid.store.results import read_results
 from lossgrid.store.sink import CoordinatorSink
 from lossgrid.store.writer import PointWriter
+from lossgrid.witness import Witness
 
 COLUMN = "train_loss"
 RECORD = np.dtype([("point", np.int64), ("begin", np.float64), ("end", np.float64)])

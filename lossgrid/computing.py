@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-
 import numpy as np
 from rich.console import Console
 
@@ -20,7 +17,6 @@ from lossgrid.engine.world import World
 from lossgrid.job import Job
 from lossgrid.prepare import Prepared
 from lossgrid.progress import ProgressView
-from lossgrid.rankevents import ANSWERS, RankEvent
 from lossgrid.refinement import Refinement
 from lossgrid.stages import Stage, by_lattice
 from lossgrid.store.log import RunLog
@@ -28,6 +24,7 @@ from lossgrid.store.results import Results
 from lossgrid.store.samples import SampleFile, begin_samples
 from lossgrid.store.sink import CoordinatorSink
 from lossgrid.store.writer import PointWriter
+from lossgrid.witness import Witness
 
 
 class Computing:
@@ -158,32 +155,3 @@ class Computing:
         new = np.isin(points, pending)
         writer.write_interpolated(points[new], found[:, new])
         return PointSet.of(np.setdiff1d(pending, points), status.size)
-
-
-class Witness:
-    """Shows how a run goes, and records what happens to its ranks.
-
-    Args:
-        view: shows it.
-        log: records it.
-        hosts: of all ranks.
-    """
-
-    def __init__(self, view: ProgressView, log: RunLog, hosts: Sequence[str]) -> None:
-        self._view = view
-        self._log = log
-        self._hosts = hosts
-        self.stored = view.stored
-        self.tick = view.tick
-
-    def out(self, rank: int, why: Out, message: str = "") -> None:
-        """This rank gets no more points."""
-        happened = RankEvent(rank, self._hosts[rank], why.value, message)
-        self._log.event("rank", **asdict(happened))
-        self._view.out(rank, happened.text())
-
-    def back(self, rank: int) -> None:
-        """A rank that was silent has answered."""
-        happened = RankEvent(rank, self._hosts[rank], ANSWERS)
-        self._log.event("rank", **asdict(happened))
-        self._view.back(rank, happened.text())

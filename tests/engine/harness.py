@@ -28,7 +28,8 @@ class ThreadHub:
         self.links = {rank: QueueLink() for rank in range(count)}
         self.ranks = list(self.links)
         self.sent: list[tuple[int, ToWorker]] = []
-        self.died: set[int] = set()
+        self.died: set[int] = set()  # tests add to it
+        self.told: set[int] = set()
         self.left_behind: set[int] = set()
 
     def send(self, rank: int, message: ToWorker) -> None:
@@ -46,7 +47,8 @@ class ThreadHub:
             time.sleep(1e-4)
 
     def deaths(self) -> set[int]:
-        dead, self.died = self.died, set()
+        dead = self.died - self.told
+        self.told |= dead
         return dead
 
     def leave_behind(self, rank: int) -> None:
