@@ -5,6 +5,7 @@ Needs the environment with the Open MPI wheel. Writes Markdown tables.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -130,25 +131,25 @@ def kills(rounds: int, dice: random.Random) -> Iterator[Row]:
     """SIGKILL to some of 15 workers at random moments."""
     truths = [in_folder(lambda workers: None) for _ in range(2)]
     truth, usual = truths[0], statistics.median(one.idle([]) for one in truths)
-    for count in (1, 5, 12):
-        again, lost = [], []
-        for number in range(rounds):
-            victims, disturb = at_random(dice, count, DISTURBED_SECONDS, kill)
-            found = in_folder(disturb)
-            check(found, truth, f"{count} killed, round {number}")
-            again.append(found.again(victims))
-            lost.append((found.idle(victims) - usual) / count)
-            told = found.events.count("dead")
-            said = f"{told} told, {again[-1]} again, {lost[-1]:.2f} s lost each"
-            print(f"  {count} killed, {said}", flush=True)
+    again: dict[int, list[int]] = {1: [], 5: [], 12: []}
+    lost: dict[int, list[float]] = {1: [], 5: [], 12: []}
+    for number, count in itertools.product(range(rounds), again):
+        victims, disturb = at_random(dice, count, DISTURBED_SECONDS, kill)
+        found = in_folder(disturb)
+        check(found, truth, f"{count} killed, round {number}")
+        again[count].append(found.again(victims))
+        lost[count].append((found.idle(victims) - usual) / count)
+        told, most = found.events.count("dead"), again[count][-1]
+        print(f"  {count} killed, {told} told, {most} again, {lost[count][-1]:.2f} s", flush=True)
+    for count in again:
         yield {
             "workers killed": count,
             "rounds": rounds,
             "complete, bitwise equal": rounds,
-            "most points of a dead rank computed again": max(again),
+            "most points of a dead rank computed again": max(again[count]),
             "points a chunk": CHUNK,
-            "idle s of a survivor a death, median": statistics.median(lost),
-            "most": max(lost),
+            "idle s of a survivor a death, median": statistics.median(lost[count]),
+            "most": max(lost[count]),
         }
 
 

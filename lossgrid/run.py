@@ -146,7 +146,8 @@ def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
         RunFailedError: likewise.
         StoppedError: on the other ranks, then.
         OutOfMemoryError: on all ranks.
-        DesertedError: on a rank that has lost rank 0.
+        DesertedError: some ranks don't answer, so that all must be aborted.
+        OrphanedError: on the other ranks, when rank 0 has died.
         KeyboardInterrupt: a signal while nothing is in hand, or a second SIGINT.
     """
     job, stored, parallel = led(world, lambda: _of(lead).begin())

@@ -190,10 +190,10 @@ class Coordinator:
         deadline = time.monotonic() + DISMISSAL_SECONDS
         while not self._all_gone() and time.monotonic() < deadline:
             results = self._gather(TICK_SECONDS)
-            self._bury()
-            if self._storing:
-                with suppress(Exception):  # the first failure is the one to tell
+            with suppress(Exception):  # the first failure is the one to tell
+                if self._storing:
                     self._store(results)
+                self._bury()
 
     def _all_gone(self) -> bool:
         return all(desk.gone for desk in self._desks.values())
@@ -227,16 +227,18 @@ class Coordinator:
         dead = self._hub.deaths()
         if not dead:
             return
+        for rank in dead:
+            self._desks[rank].gone = True
         while results := self._gather(0.0):
             self._store(results)
         for rank in dead:
-            self._desks[rank].gone = True
             self._put_out(rank, Out.DEAD)
         self._stop_if_finished()
 
     def _miss_silent(self) -> None:
         """Put those out that hang, if there is somebody else; after a stop, leave them behind."""
-        late = self._stopped is not None and time.monotonic() - self._stopped > DISMISSAL_SECONDS
+        enough = DISMISSAL_SECONDS + self._lease.longest  # one batch can't be dropped
+        late = self._stopped is not None and time.monotonic() - self._stopped > enough
         for rank, desk in self._desks.items():
             hangs = late or self._lease.is_over(desk)
             if hangs and desk.out is None and not desk.gone and self._failures.others(rank):

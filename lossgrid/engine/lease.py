@@ -28,12 +28,17 @@ class Lease:
 
     Who is wrongly taken for hanging loses nothing but the chunk in hand, and is given others once
     it answers; the lease then is up to twice as long for all, as it may just be slow.
+
+    Attributes:
+        now: seconds in which the coordinator has listened.
+        longest: that an answer has taken in time.
     """
 
     def __init__(self) -> None:
         self._seconds = LEAST_SECONDS
         self._clock = time.monotonic()
         self.now = 0.0
+        self.longest = 0.0
 
     def tick(self) -> None:
         """Let the time pass in which the coordinator has listened; nobody is accused by other."""
@@ -43,9 +48,12 @@ class Lease:
 
     def renew(self, desk: Desk) -> None:
         """Take in that a worker has answered."""
-        enough = FACTOR * (self.now - desk.since)
-        if enough > self._seconds:
-            self._seconds = enough if desk.out is None else min(enough, 2 * self._seconds)
+        silence = self.now - desk.since
+        if desk.out is None:
+            self.longest = max(self.longest, silence)
+            self._seconds = max(self._seconds, FACTOR * silence)
+        else:
+            self._seconds = max(self._seconds, min(FACTOR * silence, 2 * self._seconds))
         desk.since = self.now
         desk.has_answered = True
 

@@ -41,7 +41,7 @@ def coordinate(
 
     Raises: see `Coordinator.run`.
     """
-    local = QueueLink() if computes else None
+    local = QueueLink() if computes and 0 not in world.lost else None
     hub = Hub(world, local)
     sizer = ChunkSizer(len(hub.ranks), chunk, evaluator.points_per_pass)
     queue = ChunkQueue(shape, pending)
