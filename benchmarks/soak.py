@@ -72,13 +72,17 @@ class Round:
         return all(path.stat().st_size for path in self.folder.glob("*.points"))
 
     def again(self, processes: list[int]) -> int:
-        """The most points of one of these that others have computed too."""
+        """The most points of one of these that others have computed after it."""
         return max(
             sum(
-                any(point in self.computed[other]["point"] for other in self.computed if other != p)
-                for point in np.unique(self.computed[p]["point"])
+                any(
+                    (records["begin"][records["point"] == point] > begin).any()
+                    for other, records in self.computed.items()
+                    if other != process
+                )
+                for point, begin, _ in self.computed[process].tolist()
             )
-            for p in processes
+            for process in processes
         )
 
     def idle(self, disturbed: list[int]) -> float:
