@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossgrid.engine import world as worlds
+from lossgrid.engine.desk import Out
 from lossgrid.engine.messages import Result
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate, work
@@ -62,7 +63,10 @@ class Watch:
         self.last = time.perf_counter()
         self.first = self.first or self.last
 
-    def retired(self, rank: int, message: str) -> None:
+    def out(self, rank: int, why: Out, message: str) -> None:
+        pass
+
+    def back(self, rank: int) -> None:
         pass
 
     def tick(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from lossgrid.engine.world import World
@@ -40,8 +40,8 @@ def led(world: World, make: Callable[[], T]) -> T:
     return value
 
 
-def each(world: World, make: Callable[[], T], report: Callable[[T], R]) -> tuple[T, list[R]]:
-    """What every rank makes for itself, and on rank 0 a report of each.
+def each(world: World, make: Callable[[], T], report: Callable[[T], R]) -> tuple[T, dict[int, R]]:
+    """What every rank makes for itself, and on rank 0 a report of each that is not lost.
 
     Raises:
         UserError: on rank 0, the sentence of the first rank that failed, with its name and host; of
@@ -57,13 +57,13 @@ def each(world: World, make: Callable[[], T], report: Callable[[T], R]) -> tuple
         failure = (isinstance(error, OutOfMemoryError), str(error))
     answers = world.gather((world.host, failure, [report(mine) for mine in made]))
     led(world, lambda: _check(answers))
-    return made[0], [said for _, _, reports in answers for said in reports]
+    return made[0], {rank: said for rank, (_, _, reports) in answers.items() for said in reports}
 
 
-def _check(answers: list[tuple[str, tuple[bool, str] | None, list[R]]]) -> None:
+def _check(answers: Mapping[int, tuple[str, tuple[bool, str] | None, list[R]]]) -> None:
     failures = [
         (short, f"rank {rank} on {host}: {sentence}" if rank or short else sentence)
-        for rank, (host, failure, _) in enumerate(answers)
+        for rank, (host, failure, _) in answers.items()
         if failure is not None
         for short, sentence in [failure]
     ]

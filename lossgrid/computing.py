@@ -7,6 +7,7 @@ from rich.console import Console
 
 from lossgrid.cluster.queue import own_job
 from lossgrid.engine.coordinator import Ending
+from lossgrid.engine.desk import Out
 from lossgrid.engine.messages import DONE
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.run import coordinate
@@ -23,6 +24,7 @@ from lossgrid.store.results import Results
 from lossgrid.store.samples import SampleFile, begin_samples
 from lossgrid.store.sink import CoordinatorSink
 from lossgrid.store.writer import PointWriter
+from lossgrid.witness import Witness
 
 
 class Computing:
@@ -61,6 +63,8 @@ class Computing:
         self._console = console
         self._log = RunLog(results.path)
         self._sink = CoordinatorSink(writer, results.error_rows())
+        self._stage = 0
+        self._told: set[int] = set()
         self._stages = self._planned(prepared.samples, pending)
         self._present: PointSet
 
@@ -107,10 +111,15 @@ class Computing:
         left = len(self._present) + sum(len(stage.points) for stage in self._stages)
         tries = self._results.tries()
         place = {"ranks": world.size, "host": world.host, "slurm_job": own_job()}
-        self._log.event("start", left=left, tries=tries, **place)
+        self._log.event("start", stage=self._stage, left=left, tries=tries, **place)
+        self._stage += 1
         view = ProgressView(total, total - left, self._console)
+        observer = Witness(view, self._log, world.hosts)
         try:
             with view:
+                for rank in sorted(world.lost - self._told):  # before, or between two stages
+                    died = rank in world.deaths.known
+                    observer.out(rank, Out.DEAD if died else Out.SILENT)
                 return coordinate(
                     world,
                     evaluator,
@@ -119,11 +128,12 @@ class Computing:
                     self._present,
                     None if job.runtime.chunk == "auto" else job.runtime.chunk,
                     self._sink,
-                    view,
+                    observer,
                     self._stopping,
                     no_smaller,
                 )
         finally:
+            self._told |= world.lost
             self._log.event(
                 "end",
                 stored=view.stored_points,

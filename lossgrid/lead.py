@@ -143,7 +143,7 @@ class Lead:
         return self._principal
 
     def choose(
-        self, loaded: Loaded, stored: Plan | None, reports: Sequence[Report], room: int
+        self, loaded: Loaded, stored: Plan | None, reports: Mapping[int, Report], room: int
     ) -> Checked:
         """Compare the ranks, and choose how all of them evaluate points.
 
@@ -162,7 +162,7 @@ class Lead:
         if warning := loaded.warning():
             self._say(warning)
         self._project(loaded)
-        self._parallel = self._is_parallel([parallel for _, parallel in reports])
+        self._parallel = self._is_parallel([parallel for _, parallel in reports.values()])
         if stored is None and self._job.evaluation.tune:
             tuned = measure(self._job, loaded, self._world.size)
             stored, self._tuning = tuned.plan, tuned.reason
@@ -235,32 +235,36 @@ class Lead:
             self._console,
         )
 
-    def to_compare(self, unfinished: bool) -> NDArray[np.int64]:
-        """The points that all ranks are to compute again in float32; none once that is done."""
+    def to_compare(self, unfinished: bool) -> dict[int, NDArray[np.int64]]:
+        """The points that each rank is to compute again in float32; none once that is done."""
         results = self.results
         rows = results.precision
         if unfinished or rows is None or rows.size:
-            return np.empty(0, np.int64)
+            return {}
         points = precision.sample(results.shape)
-        done: NDArray[np.bool_] = results.status.ravel()[points] == DONE
-        return points[done]
+        points = points[results.status.ravel()[points] == DONE]
+        ranks = self._world.living() if points.size else []
+        return {rank: points[place :: len(ranks)] for place, rank in enumerate(ranks)}
 
     def compare(
-        self, prepared: Prepared, points: NDArray[np.int64], found: Sequence[NDArray[np.float64]]
+        self,
+        prepared: Prepared,
+        shares: Mapping[int, NDArray[np.int64]],
+        found: Mapping[int, NDArray[np.float64]],
     ) -> bool:
-        """Store what the ranks have computed again: rank r the points r, r + size and so on.
+        """Store what the ranks have computed again: each the points of its share.
 
-        Returns: whether a signal left some for another run.
+        Returns: whether a signal, or a rank's death, left some for another run.
 
         Raises:
             UserError: it can't be stored.
         """
-        if sum(map(len, found)) < points.size:
+        if any(rank not in found or len(found[rank]) < len(shares[rank]) for rank in shares):
             return True
-        exact = np.empty((points.size, len(prepared.whole.columns)))
-        for rank, values in enumerate(found):
-            exact[rank :: len(found)] = values
-        write_precision(self.results, prepared.whole.columns, points, exact)
+        points = np.concatenate(list(shares.values()))
+        order = np.argsort(points)
+        exact = np.concatenate([found[rank] for rank in shares])
+        write_precision(self.results, prepared.whole.columns, points[order], exact[order])
         return False
 
     def conclude(self, unfinished: bool) -> int:
@@ -274,10 +278,10 @@ class Lead:
             reset_lost(results)
             self._lock.forget_power_loss()
 
-    def _compare(self, reports: Sequence[Report]) -> None:
+    def _compare(self, reports: Mapping[int, Report]) -> None:
         """All ranks must compute the same thing, and by the same arithmetic unless allowed."""
         ours = reports[0][0]
-        for rank, (theirs, _) in enumerate(reports):
+        for rank, (theirs, _) in reports.items():
             found = self._differences(theirs, ours)
             if found:
                 raise UserError(
@@ -298,12 +302,18 @@ class Lead:
                 f"{self._job.path}: runtime.writer: parallel does not go with grid.refine; leave "
                 "one of them out"
             )
+        survivable = self._world.deaths.survivable  # those who share a file can't lose a rank
+        if asked == "parallel" and survivable:
+            raise UserError(
+                f"{self._job.path}: runtime.writer: parallel does not go with mpirun --with-ft, "
+                "by which a run outlives its ranks; leave one of them out"
+            )
         if asked == "parallel" and not (all(able) and self._world.comm is not None):
             raise UserError(
                 f"{self._job.path}: runtime.writer: parallel needs an h5py built with MPI on every "
                 "rank, under mpirun; install one ('lossgrid doctor' says how) or leave it on auto"
             )
-        able_and_useful = all(able) and self._world.size > 1 and not refines
+        able_and_useful = all(able) and self._world.size > 1 and not (refines or survivable)
         return asked == "parallel" or (asked == "auto" and able_and_useful)
 
     def _project(self, loaded: Loaded) -> None:

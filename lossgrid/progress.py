@@ -33,6 +33,7 @@ class ProgressView:
         self.failed_points = 0
         self._failed = np.zeros(total, bool)
         self.ranks: set[int] = set()
+        self._out: set[int] = set()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -76,9 +77,15 @@ class ProgressView:
             self._last_line = time.monotonic()
             self._say(self.state())
 
-    def retired(self, rank: int, message: str) -> None:
+    def out(self, rank: int, sentence: str) -> None:
         """A rank gets no more points."""
-        self._say(f"rank {rank} gets no more points, since all fail there: {message}")
+        self._out.add(rank)
+        self._say(f"{sentence}; its points go to others")
+
+    def back(self, rank: int, sentence: str) -> None:
+        """It does again."""
+        self._out.discard(rank)
+        self._say(sentence)
 
     def state(self) -> str:
         """Points, rate and remaining time in one phrase."""
@@ -87,7 +94,8 @@ class ProgressView:
         share = f"{done} of {self._total} points ({done / self._total:.0%})"
         left = clock((self._total - done) / rate) if rate else "unknown"
         failed = f", {self.failed_points} failed" if self.failed_points else ""
-        return f"{share}{failed}, {rate:.3g} points/s, {left} left"
+        out = f", without {counted(len(self._out), 'rank')}" if self._out else ""
+        return f"{share}{failed}, {rate:.3g} points/s{out}, {left} left"
 
     def seconds(self) -> float:
         """Since the run began to compute."""
@@ -95,6 +103,11 @@ class ProgressView:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
+
+
+def counted(count: int, what: str) -> str:
+    """One rank, 2 ranks."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def clock(seconds: float) -> str:

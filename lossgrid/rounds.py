@@ -27,20 +27,21 @@ class Rounds(Generic[Piece, Found]):
         fail: Callable[[Piece, str], None],
     ) -> None:
         self._waiting = list(pieces)
-        self._handed: list[Piece] = []
+        self._handed: dict[int, Piece] = {}
         self._write = write
         self._fail = fail
 
-    def next(self, ranks: int) -> list[Piece]:
-        """A piece for each rank; fewer if no more are left."""
-        self._handed, self._waiting = self._waiting[:ranks], self._waiting[ranks:]
+    def next(self, ranks: Sequence[int]) -> dict[int, Piece]:
+        """A piece for each of some ranks; for fewer if no more are left."""
+        self._handed = dict(zip(ranks, self._waiting, strict=False))
+        self._waiting = self._waiting[len(self._handed) :]
         return self._handed
 
-    def store(self, found: Sequence[tuple[Sequence[Found | str | None], bool]]) -> bool:
-        """Store what the ranks have come to.
+    def store(self, found: Mapping[int, tuple[Sequence[Found | str | None], bool]]) -> bool:
+        """Store what the ranks have come to; the piece that a rank has died with waits again.
 
         Args:
-            found: of each rank, what came of its piece (or why nothing did; None if it was dropped;
+            found: by rank, what came of its piece (or why nothing did; None if it was dropped;
                 nothing if it had none), and whether a signal asked it to stop.
 
         Returns: whether a signal asked any of them to stop.
@@ -48,13 +49,16 @@ class Rounds(Generic[Piece, Found]):
         Raises:
             UserError: it can't be stored.
         """
-        tried = [outcome for outcomes, _ in found for outcome in outcomes]
         known: dict[Piece, Found] = {}
-        for piece, outcome in zip(self._handed, tried, strict=True):
+        for rank, piece in self._handed.items():
+            if rank not in found:
+                self._waiting.append(piece)
+                continue
+            (outcome,), _ = found[rank]
             if isinstance(outcome, str):
                 self._fail(piece, outcome)
             elif outcome is not None:
                 known[piece] = outcome
         if known:
             self._write(known)
-        return any(asked for _, asked in found)
+        return any(asked for _, asked in found.values())

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from lossgrid.agree import StoppedError, each, led
 from lossgrid.engine import world as worlds
 from lossgrid.engine.coordinator import DesertedError, Ending
+from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.run import work
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import OutOfMemoryError, RunFailedError, UserError
 from lossgrid.evaluate import Checked, Plan
-from lossgrid.exits import COMPLETE, UNFINISHED
+from lossgrid.exits import BAD_INPUT, BROKE_DOWN, COMPLETE, UNFINISHED
 from lossgrid.job import Job, read_job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from lossgrid.lead import Lead
 
 T = TypeVar("T")
+
+TURN_SECONDS, ORPHANS = 0.5, 10
+"""How long each rank lets the one before it tell of rank 0's death and end all; for how many."""
 
 
 @unfailing()
@@ -51,19 +58,21 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
     """
     world = worlds.start()
     try:
-        with ExitStack() as stack, StopRequest() as stopping:
-            if world.rank == 0:
-                return _lead(world, stack, stopping, lambda: read_job(path, overrides), overwrite)
-            take_part(world, stopping, None)
-            return 0
-    except StoppedError:
-        return 0
-    except OutOfMemoryError:  # on all ranks alike
-        if world.rank == 0:
-            raise
-        return 0
-    except (UserError, RunFailedError):
+        status = _status(world, lambda: read_job(path, overrides), overwrite)
+        world.leave(status)
+        return status
+    except (UserError, RunFailedError) as error:
+        if world.lost:
+            print(f"lossgrid: {error}", file=sys.stderr, flush=True)
+        world.leave(BAD_INPUT if isinstance(error, UserError) else BROKE_DOWN)
         raise
+    except OrphanedError:
+        try:
+            time.sleep(min(world.rank - 1, ORPHANS) * TURN_SECONDS)  # one sentence will do
+            said = "rank 0 has died; what is stored is safe: run the same command again to go on"
+            print(f"lossgrid: {said}", file=sys.stderr, flush=True)
+        finally:
+            world.abort(BROKE_DOWN)
     except DesertedError as error:
         try:
             print(f"lossgrid: {error}", file=sys.stderr, flush=True)
@@ -85,6 +94,16 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
             if world.size > 1:
                 world.abort(1)
         raise
+
+
+def _status(world: World, read: Callable[[], Job], overwrite: bool) -> int:
+    """Take part; the exit status of this rank."""
+    with ExitStack() as stack, StopRequest() as stopping:
+        if world.rank == 0:
+            return _lead(world, stack, stopping, read, overwrite)
+        with suppress(StoppedError, OutOfMemoryError):  # which rank 0 tells of
+            take_part(world, stopping, None)
+        return 0
 
 
 def _lead(
@@ -127,7 +146,8 @@ def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
         RunFailedError: likewise.
         StoppedError: on the other ranks, then.
         OutOfMemoryError: on all ranks.
-        DesertedError: on a rank that has lost rank 0.
+        DesertedError: some ranks don't answer, so that all must be aborted.
+        OrphanedError: on the other ranks, when rank 0 has died.
         KeyboardInterrupt: a signal while nothing is in hand, or a second SIGINT.
     """
     job, stored, parallel = led(world, lambda: _of(lead).begin())
@@ -138,7 +158,7 @@ def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
         lambda loaded: (loaded.fingerprint, parallel and parallel_hdf5()),
     )
     _, rooms = each(world, lambda: free_memory(loaded), lambda room: room)
-    checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms)))
+    checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms.values())))
     while True:
         try:
             return _follow(world, stopping, lead, job, loaded, checked)
@@ -214,6 +234,12 @@ def _compute(
                     world,
                     lambda: _of(lead).computing.compute(prepared.evaluator, order.no_smaller),
                 )
+                if order.parallel and world.lost:  # they would have to close the file with us
+                    raise DesertedError(
+                        "stopped, as some ranks don't answer; what is stored is safe: run the same "
+                        "command again to go on",
+                        UNFINISHED,
+                    )
             if ending.unfinished:
                 break
     if ending.shortage is not None:  # what was computed is on the disk
@@ -230,13 +256,13 @@ def _compare(
     unfinished: bool,
 ) -> bool:
     """Compute some points again in float32, shared by the ranks; whether any work is left."""
-    points = led(world, lambda: _of(lead).to_compare(unfinished))
-    if points.size == 0:
+    shares = led(world, lambda: _of(lead).to_compare(unfinished))
+    if not shares:
         return unfinished
-    mine = points[world.rank :: world.size]
+    mine = shares.get(world.rank, np.empty(0, np.int64))
     smallest = order.no_smaller is not None
     _, found = each(world, lambda: prepared.again(mine, stopping, smallest), lambda values: values)
-    return led(world, lambda: _of(lead).compare(prepared, points, found))
+    return led(world, lambda: _of(lead).compare(prepared, shares, found))
 
 
 def _in_rounds(
@@ -253,7 +279,7 @@ def _in_rounds(
         rounds: rank 0's, which it alone is asked for.
         attempt: does a piece; see `Rounds.store`.
     """
-    while pieces := led(world, lambda: rounds().next(world.size)):
+    while pieces := led(world, lambda: rounds().next(world.living())):
         if _round(world, stopping, rounds, attempt, pieces):
             return True
     return False
@@ -264,10 +290,10 @@ def _round(
     stopping: StopRequest,
     rounds: Callable[[], Rounds[Piece, Found]],
     attempt: Callable[[Piece], Found | str | None],
-    pieces: list[Piece],
+    pieces: dict[int, Piece],
 ) -> bool:
     """One round of that; whether a signal asked to stop."""
-    mine = pieces[world.rank : world.rank + 1]
+    mine = [pieces[world.rank]] if world.rank in pieces else []
     _, found = each(
         world, lambda: [attempt(piece) for piece in mine], lambda tried: (tried, stopping())
     )

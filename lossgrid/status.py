@@ -15,7 +15,8 @@ from lossgrid import precision, trajectories
 from lossgrid.cluster.queue import Queued, look_up
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.errors import UserError
-from lossgrid.progress import clock
+from lossgrid.progress import clock, counted
+from lossgrid.rankevents import RankEvent, lasting
 from lossgrid.store.lock import is_alive, read_holder
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results, read_results
@@ -136,6 +137,7 @@ class Status:
         best: None while there is no finite value.
         by_rank: of all ranks that have computed anything.
         errors: the first few failed points, each with where it is and its message.
+        ranks_out: what became of ranks that the last run has lost.
         epochs: how many points were computed by which plan, in words, if there are several.
         compared: how far values of low precision are from those of float32, in words.
         trajectories: how much of each the plane shows, and how true the surface is, in words.
@@ -154,6 +156,7 @@ class Status:
     best: Best | None
     by_rank: list[RankWork]
     errors: list[dict[str, str]]
+    ranks_out: list[RankEvent]
     epochs: str | None
     compared: str | None
     trajectories: list[str]
@@ -205,6 +208,7 @@ class Status:
                 {"at": results.place(point), "message": message}
                 for point, message in list(tally.errors.items())[:_MESSAGES]
             ],
+            ranks_out=lasting(list(RunLog(results.path).events())),
             epochs=_epochs(results),
             compared=precision.told(results),
             trajectories=trajectories.told(results),
@@ -221,6 +225,7 @@ class Status:
             f"{self.file}: {self.progress()}",
             self.pace(),
             *([self.queue.text()] if self.queue else []),
+            *self.losses(),
             *filter(None, [self.best.text() if self.best else None, self.epochs, self.compared]),
             *self.trajectories,
             *(f"  at {error['at']}: {error['message']}" for error in self.errors),
@@ -228,6 +233,12 @@ class Status:
         if self.failed > len(self.errors):
             lines.append(f"  and {self.failed - len(self.errors)} more")
         return "\n".join(lines)
+
+    def losses(self) -> list[str]:
+        """What became of the first few ranks that were lost, in words."""
+        said = [event.text() for event in self.ranks_out[:_MESSAGES]]
+        more = len(self.ranks_out) - len(said)
+        return [*said, *([f"and {counted(more, 'more rank')} like it"] if more else [])]
 
     def progress(self) -> str:
         """How many points are done and how many have failed, in words."""

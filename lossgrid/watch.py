@@ -280,6 +280,8 @@ class Frame:
         yield "", ""
         for error in status.errors[:2]:
             yield "failure", f"at {error['at']}: {error['message']}"
+        for loss in status.losses()[:2]:
+            yield "lost", loss
         yield "run", status.pace() if work is None else work.place()
 
     def _ranks(self) -> Iterator[tuple[str, RenderableType]]:

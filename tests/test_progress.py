@@ -59,9 +59,15 @@ def test_a_late_success_counts_once() -> None:
     assert (view.stored_points, view.failed_points) == (6, 2)
 
 
-def test_a_retired_rank_is_named() -> None:
+def test_ranks_that_are_lost_are_told_and_counted() -> None:
     console = Console(file=io.StringIO(), width=100)
-    ProgressView(100, 0, console).retired(3, "RuntimeError: [device] assert")
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said.startswith("rank 3 gets no more points")
-    assert said.endswith(": RuntimeError: [device] assert\n")
+    view = ProgressView(100, 0, console)
+    view.out(3, "rank 3 on node7 fails: RuntimeError: [device] assert")
+    assert ", without 1 rank, " in view.state()
+    view.out(4, "rank 4 on node7 does not answer")
+    assert ", without 2 ranks, " in view.state()
+    view.back(4, "rank 4 on node7 answers again")
+    assert ", without 1 rank, " in view.state()
+    said = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert said[0].endswith(": RuntimeError: [device] assert; its points go to others")
+    assert said[2] == "rank 4 on node7 answers again"

@@ -20,6 +20,7 @@ from lossgrid.agree import StoppedError
 from lossgrid.api.given import given, spec
 from lossgrid.api.surface import Surface
 from lossgrid.engine import world as worlds
+from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import UserError
@@ -120,6 +121,8 @@ def _compute(world: World, read: Callable[[], Job], overwrite: bool, progress: b
             status = take_part(world, stopping, lead)
         except StoppedError:
             raise UserError("landscape: rank 0 has stopped, and says why") from None
+        except OrphanedError:
+            raise UserError("landscape: rank 0 has died") from None
     if status == UNFINISHED:
         raise KeyboardInterrupt
 

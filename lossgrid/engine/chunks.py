@@ -11,7 +11,7 @@ from lossgrid.lattice import coarse_to_fine
 
 
 class ChunkQueue:
-    """The points that nobody has been given yet, cut into chunks on demand.
+    """The points that nobody has in hand, cut into chunks on demand.
 
     Args:
         shape: (ny, nx) of the grid; a line is (1, nx).
@@ -24,6 +24,12 @@ class ChunkQueue:
         self._cut: deque[Points] = deque()
         self.grid_points = shape[0] * shape[1]
         self.remaining = len(pending)
+
+    def put_back(self, points: Points) -> None:
+        """Hand these out again, before all others."""
+        if points.size:
+            self._cut.appendleft(points)
+            self.remaining += points.size
 
     def take(self, count: int) -> Points:
         """The next points, at most `count`; none at all when nothing is left."""

@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.desk import Desk, Task
+from lossgrid.engine.desk import Desk, Out, Task
 from lossgrid.engine.failures import Failures
+from lossgrid.engine.lease import Lease
 from lossgrid.engine.links import Hub
 from lossgrid.engine.messages import (
     DONE,
@@ -26,6 +27,7 @@ from lossgrid.engine.messages import (
     ToCoordinator,
     Withdraw,
 )
+from lossgrid.engine.pointset import Points
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Sink
 from lossgrid.errors import RunFailedError, UserError
@@ -46,7 +48,7 @@ SOON_SECONDS = 0.01
 """What will be there by then is not worth a copy."""
 
 DISMISSAL_SECONDS = 30.0
-"""After a failure, how long workers may take to leave their point and say bye."""
+"""After a stop, how long workers may take to leave their point and say bye."""
 
 LEAVE_SECONDS = 4.5
 """The same after a signal: whoever sends one ends us soon by other means."""
@@ -73,8 +75,11 @@ class Observer(Protocol):
     def stored(self, results: list[Result]) -> None:
         """These results are in the file."""
 
-    def retired(self, rank: int, message: str) -> None:
-        """This rank gets no more points: everything fails there, at last with this message."""
+    def out(self, rank: int, why: Out, message: str) -> None:
+        """This rank gets no more points; of one at which all fail, with which message at last."""
+
+    def back(self, rank: int) -> None:
+        """A rank that was silent has answered."""
 
     def tick(self) -> None:
         """Called at least every half second or so while the job runs."""
@@ -94,7 +99,9 @@ class Coordinator:
     given to idle ones, and those that a much slower one has begun are given to idle ones as well.
     Values are deterministic, so that a point computed twice is harmless: whoever is first counts.
 
-    What becomes of points that fail, and of workers at which everything does, `Failures` says.
+    What becomes of points that fail, and of workers at which everything does, `Failures` says;
+    which workers hang, `Lease`. A worker that dies, hangs or is retired is *out*: what it has in
+    hand goes to others. One that answers after all is given chunks again.
 
     Args:
         hub: links to all workers.
@@ -127,8 +134,9 @@ class Coordinator:
         self._shortage: str | None = None
         self._desks = {rank: Desk() for rank in hub.ranks}
         self._numbers = 0
-        self._failures = Failures(self._desks, queue.grid_points, observer.retired)
-        self._stopping = False
+        self._failures = Failures(self._desks, queue.grid_points)
+        self._lease = Lease()
+        self._stopped: float | None = None  # when
         self._asked: float | None = None  # when a signal was heard of
         self._storing = True
         self._fatal: UserError | RunFailedError | None = None
@@ -138,8 +146,8 @@ class Coordinator:
 
         Raises:
             UserError: results could not be stored; all workers have been stopped.
-            RunFailedError: a worker could not go on; all others have been stopped, and what they
-                had computed is stored.
+            RunFailedError: a worker could not go on, or all have died; all others have been
+                stopped, and what they had computed is stored.
             DesertedError: as one of these or after a signal, but some workers have not ended.
         """
         try:
@@ -159,7 +167,9 @@ class Coordinator:
         self._stop_if_finished()
         last_tick = 0.0
         while not self._all_gone():
-            self._store(self._gather())
+            self._lease.tick()
+            self._store(self._gather(TICK_SECONDS))
+            self._bury()
             if self._fatal is not None:
                 raise self._fatal
             if self._signalled():
@@ -168,26 +178,30 @@ class Coordinator:
             if time.monotonic() - last_tick >= TICK_SECONDS:
                 last_tick = time.monotonic()
                 self._observer.tick()
+                self._miss_silent()
                 for rank in self._desks:  # somebody may have become too slow meanwhile
                     self._supply(rank)
+        if self._stopped is None:
+            raise RunFailedError("all ranks that compute have died; run the same command again")
 
     def _dismiss(self) -> None:
         """Stop everybody after a failure; what still arrives is stored, if that is possible."""
         self._stop()
         deadline = time.monotonic() + DISMISSAL_SECONDS
         while not self._all_gone() and time.monotonic() < deadline:
-            results = self._gather()
-            if self._storing:
-                with suppress(Exception):  # the first failure is the one to tell
+            results = self._gather(TICK_SECONDS)
+            with suppress(Exception):  # the first failure is the one to tell
+                if self._storing:
                     self._store(results)
+                self._bury()
 
     def _all_gone(self) -> bool:
         return all(desk.gone for desk in self._desks.values())
 
-    def _gather(self) -> list[Result]:
+    def _gather(self, seconds: float) -> list[Result]:
         """Take in what has been said; results are returned, the rest is acted upon."""
         results: list[Result] = []
-        heard = self._hub.receive(TICK_SECONDS)
+        heard = self._hub.receive(seconds)
         while heard is not None:
             rank, message = heard
             if isinstance(message, Result):
@@ -208,10 +222,57 @@ class Coordinator:
             else:
                 self._fatal = RunFailedError(f"rank {rank} can't go on: {message.sentence}")
 
+    def _bury(self) -> None:
+        """Take the dead off the list, once their last words are stored."""
+        dead = self._hub.deaths()
+        if not dead:
+            return
+        for rank in dead:
+            self._desks[rank].gone = True
+        while results := self._gather(0.0):
+            self._store(results)
+        for rank in dead:
+            self._put_out(rank, Out.DEAD)
+        self._stop_if_finished()
+
+    def _miss_silent(self) -> None:
+        """Put those out that hang, if there is somebody else; after a stop, leave them behind."""
+        enough = DISMISSAL_SECONDS + self._lease.longest  # one batch can't be dropped
+        late = self._stopped is not None and time.monotonic() - self._stopped > enough
+        for rank, desk in self._desks.items():
+            hangs = late or self._lease.is_over(desk)
+            if hangs and desk.out is None and not desk.gone and self._failures.others(rank):
+                self._put_out(rank, Out.SILENT)
+            if self._stopped is not None and desk.out is Out.SILENT and not desk.gone:
+                self._hub.leave_behind(rank)
+                desk.gone = True
+
+    def _put_out(self, rank: int, why: Out, message: str = "") -> None:
+        """Give a worker nothing more, and what it has in hand to others."""
+        desk = self._desks[rank]
+        desk.out = why
+        self._observer.out(rank, why, message)
+        for number, task in desk.chunks.items():
+            self._queue.put_back(self._in_no_other_hand(task))
+            self._hub.send(rank, Withdraw(number))
+        desk.chunks.clear()
+        for other in self._desks:
+            self._supply(other)
+
+    def _in_no_other_hand(self, task: Task) -> Points:
+        """Points of a task that nobody computes as well."""
+        if task.copy is None:
+            return task.points
+        rank, number = task.copy
+        same = self._desks[rank].chunks.get(number)
+        return task.points if same is None else task.points[~np.isin(task.points, same.points)]
+
     def _store(self, results: list[Result]) -> None:
         """Have results stored, then give their workers something new."""
         found = map(self._without_short, results)
         fresh = [part for result in found for part in self._settle(result) if part.points.size]
+        if self._failures.waiting:
+            fresh += self._failures.untriable()
         if fresh:
             self._save(fresh)
         for rank in self._desks if self._failures.waiting else {result.rank for result in results}:
@@ -234,7 +295,7 @@ class Coordinator:
             others = result.part(~short).errors
             errors = [(p, f"{self._no_smaller}: {said}") for p, said in result.part(short).errors]
             return result._replace(status=status, errors=others + errors)
-        if not self._stopping:
+        if self._stopped is None:
             self._shortage = f"rank {result.rank}: {result.part(short).errors[0][1]}"
             self._stop()
         return result.part(~short)
@@ -246,14 +307,19 @@ class Coordinator:
             or will since they were withdrawn too late; and most failures are not final.
         """
         desk = self._desks[result.rank]
+        self._lease.renew(desk)
+        if desk.out is Out.SILENT:
+            desk.out = None
+            self._observer.back(result.rank)
         if result.chunk == desk.trial:
-            return self._failures.judge(result)
+            if self._failures.judge(result):
+                self._put_out(result.rank, Out.FAILING, result.errors[0][1])
+            return []
         all_failed = len(result.errors) == result.points.size
         desk.failures = desk.failures + result.points.size if all_failed else 0
         task = desk.chunks.get(result.chunk)
         if task is None:
             return [self._failures.replaced(result)]
-        desk.since = time.monotonic()
         if task.copy is not None:
             result = result.part(np.isin(result.points, task.points))
         desk.answered(result.chunk, result.points)
@@ -275,7 +341,7 @@ class Coordinator:
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
         desk = self._desks[rank]
-        if self._stopping:
+        if self._stopped is not None or desk.out is not None:
             return
         if self._failures.doubt(rank):
             self._try_out(rank)
@@ -285,7 +351,7 @@ class Coordinator:
             if task is None:
                 if desk.chunks:
                     return
-                task = self._taken_back(rank)
+                task = self._not_begun(rank)
                 if task is None:
                     self._copy_to(rank)
                     return
@@ -309,7 +375,7 @@ class Coordinator:
     def _give(self, rank: int, task: Task) -> int:
         desk = self._desks[rank]
         if not desk.chunks:
-            desk.since = time.monotonic()
+            desk.since = self._lease.now
         number = self._next_number()
         desk.chunks[number] = task
         self._hub.send(rank, Chunk(number, task.points))
@@ -317,7 +383,7 @@ class Coordinator:
 
     def _copy_to(self, idle: int) -> None:
         """Let an idle worker compute what takes another much longer, whoever is first."""
-        now = time.monotonic()
+        now = self._lease.now
         slow = [
             (expected, rank, number)
             for rank, desk in self._desks.items()
@@ -333,7 +399,7 @@ class Coordinator:
             same = self._give(idle, task._replace(copy=(rank, number)))
             self._desks[rank].chunks[number] = task._replace(copy=(idle, same))
 
-    def _taken_back(self, idle: int) -> Task | None:
+    def _not_begun(self, idle: int) -> Task | None:
         """The chunk that would be begun last, withdrawn from its worker for an idle one."""
         waiting = {
             rank: self._sizer.estimate(rank, first.points.size)
@@ -380,7 +446,7 @@ class Coordinator:
 
     def _stop(self) -> None:
         """Hand out nothing more; every worker soon leaves its point and says bye."""
-        if not self._stopping:
-            self._stopping = True
+        if self._stopped is None:
+            self._stopped = time.monotonic()
             for rank in self._desks:
                 self._hub.send(rank, Stop())

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 
 from lossgrid.engine.pointset import Points
+
+
+class Out(Enum):
+    """Why a worker gets nothing more."""
+
+    DEAD = "dead"
+    SILENT = "silent"  # until it answers
+    FAILING = "failing"
 
 
 class Task(NamedTuple):
@@ -26,16 +35,17 @@ class Task(NamedTuple):
 class Desk:
     """A worker's chunks by number, in its order, and what is known of its condition.
 
-    `since` is when it last answered or was given its first chunk, `failures` how many points have
-    failed since its last success, `trial` the chunk that is to show whether it can compute at all
-    (0 for none), `retired` that it can't.
+    `since` is when it last answered or was given its first chunk (by the clock of the `Lease`),
+    `failures` how many points have failed since its last success, `trial` the chunk that is to show
+    whether it can compute at all (0 for none), `gone` that nothing more will come from it.
     """
 
     chunks: dict[int, Task] = field(default_factory=dict)
     since: float = 0.0
+    has_answered: bool = False
     failures: int = 0
     trial: int = 0
-    retired: bool = False
+    out: Out | None = None
     gone: bool = False
 
     def answered(self, number: int, points: Points) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,14 +24,10 @@ class Failures:
     Args:
         desks: of all workers.
         points: of the grid.
-        retired: told of a worker that gets no more points, and its last message.
     """
 
-    def __init__(
-        self, desks: Mapping[int, Desk], points: int, retired: Callable[[int, str], None]
-    ) -> None:
+    def __init__(self, desks: Mapping[int, Desk], points: int) -> None:
         self._desks = desks
-        self._retired = retired
         self._again: list[Result] = []  # that wait for another worker
         self._stored = np.zeros(points, bool)  # where failures are
         self._proven: Points | None = None  # a point that can be computed
@@ -40,6 +36,10 @@ class Failures:
     def waiting(self) -> bool:
         """Whether points are to be tried again."""
         return bool(self._again)
+
+    def others(self, rank: int) -> bool:
+        """Whether a worker besides this one can be given points."""
+        return any(other != rank and desk.out is None for other, desk in self._desks.items())
 
     def note(self, done: Result) -> None:
         """Remember a point that can be computed."""
@@ -53,7 +53,7 @@ class Failures:
             copied = self._desks[rank].chunks.get(same)
             if copied is not None:  # there they are tried already
                 failed = failed.part(~np.isin(failed.points, copied.points))
-        if task.failed_on is not None or not self._others(failed.rank):
+        if task.failed_on is not None or not self.others(failed.rank):
             return self._given_up(failed)
         if failed.points.size:
             self._again.append(failed)
@@ -81,9 +81,9 @@ class Failures:
         desk = self._desks[rank]
         if desk.failures < SUSPICIOUS:
             return False
-        if desk.retired or desk.trial or desk.chunks:
+        if desk.trial or desk.chunks:
             return True
-        if not self._others(rank):
+        if not self.others(rank):
             return False
         # While nobody has computed anything, somebody who has not failed may be about to.
         return self._proven is not None or any(
@@ -93,31 +93,26 @@ class Failures:
     def trial(self, rank: int) -> Points | None:
         """A point by which a worker in doubt can show that it computes; none if it is not time."""
         desk = self._desks[rank]
-        return None if desk.retired or desk.trial or desk.chunks else self._proven
+        return None if desk.trial or desk.chunks else self._proven
 
-    def judge(self, trial: Result) -> list[Result]:
-        """Retire a worker that fails at what has been computed before.
-
-        Returns: failures that are final, as nobody is left to try the points again.
-        """
+    def judge(self, trial: Result) -> bool:
+        """Whether a worker is to be retired, as it fails at what has been computed before."""
         desk = self._desks[trial.rank]
         desk.trial = 0
         if not trial.errors:
             desk.failures = 0
-        elif self._others(trial.rank):
-            desk.retired = True
-            self._retired(trial.rank, trial.errors[0][1])
+            return False
+        return self.others(trial.rank)
+
+    def untriable(self) -> list[Result]:
+        """Failures that are final, as nobody is left to try the points again."""
         waiting, self._again = self._again, []
-        self._again = [failed for failed in waiting if self._others(failed.rank)]
-        return [self._given_up(failed) for failed in waiting if not self._others(failed.rank)]
+        self._again = [failed for failed in waiting if self.others(failed.rank)]
+        return [self._given_up(failed) for failed in waiting if not self.others(failed.rank)]
 
     def _given_up(self, failed: Result) -> Result:
         self._stored[failed.points] = True
         return failed
-
-    def _others(self, rank: int) -> bool:
-        """Whether a worker besides this one can be given points."""
-        return any(other != rank and not desk.retired for other, desk in self._desks.items())
 
     def _is_judge(self, rank: int, accused: int) -> bool:
         """Whether a worker is to find out if points are at fault, or the worker where they failed.
@@ -125,6 +120,6 @@ class Failures:
         One that fails as well leaves that to a third that does not.
         """
         return not self._desks[rank].failures or not any(
-            other not in (rank, accused) and not desk.failures
+            other not in (rank, accused) and not desk.failures and desk.out is None
             for other, desk in self._desks.items()
         )

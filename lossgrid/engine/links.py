@@ -7,7 +7,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lossgrid.engine.backoff import Backoff
+from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.messages import ToCoordinator, ToWorker
+from lossgrid.engine.world import World
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -26,24 +28,40 @@ class Link(Protocol):
 
 
 class MpiLink:
-    """The end of a worker on a rank of its own."""
+    """The end of a worker on a rank of its own.
 
-    def __init__(self, comm: MPI.Comm) -> None:
-        self._comm = comm
+    Raises:
+        OrphanedError: from both methods, if rank 0 has died.
+    """
+
+    def __init__(self, world: World) -> None:
+        assert world.comm is not None
+        self._comm = world.comm
+        self._world = world
 
     def send(self, message: ToCoordinator) -> None:
         """Tell rank 0."""
-        self._comm.send(message, dest=0, tag=TAG)
+        try:
+            self._comm.send(message, dest=0, tag=TAG)
+        except Exception as error:
+            self._world.deaths.excuse(error)
+            raise OrphanedError from error
 
     def receive(self, seconds: float) -> ToWorker | None:
         """The next message from rank 0, waiting at most `seconds` for it."""
         deadline = time.monotonic() + seconds
         backoff = Backoff()
-        while not self._comm.iprobe(source=0, tag=TAG):
-            if time.monotonic() >= deadline:
-                return None
-            backoff.sleep()
-        return cast(ToWorker, self._comm.recv(source=0, tag=TAG))
+        try:
+            while not self._comm.iprobe(source=0, tag=TAG):
+                if self._world.is_lost(0):
+                    raise OrphanedError
+                if time.monotonic() >= deadline:
+                    return None
+                backoff.sleep()
+            return cast(ToWorker, self._comm.recv(source=0, tag=TAG))
+        except Exception as error:
+            self._world.deaths.excuse(error)
+            raise OrphanedError from error
 
 
 class QueueLink:
@@ -69,25 +87,36 @@ class Hub:
     """The coordinator's end of all links.
 
     Args:
-        comm: duplicated communicator, or None without MPI.
+        world: the ranks; those that are lost have no link.
         local: link to rank 0's own evaluating thread, or None if it only coordinates.
     """
 
-    def __init__(self, comm: MPI.Comm | None, local: QueueLink | None) -> None:
-        self._comm = comm if comm is not None and comm.size > 1 else None
+    def __init__(self, world: World, local: QueueLink | None) -> None:
+        self._world = world
+        self._comm = world.comm if world.comm is not None and world.size > 1 else None
         self._local = local
-        self._sending: list[Any] = []
+        self._sending: list[tuple[int, Any]] = []
+        self._receiving: list[tuple[int, Any]] = []
         self._status = _new_status() if self._comm is not None else None
-        remote = range(1, self._comm.size) if self._comm is not None else range(0)
-        self.ranks = ([0] if local else []) + list(remote)
+        self.ranks = [rank for rank in world.living() if rank or local]
 
     def send(self, rank: int, message: ToWorker) -> None:
         """Tell a worker; never waits for it."""
         if rank == 0 and self._local is not None:
             self._local.to_worker.put(message)
-        elif self._comm is not None:
-            self._sending = [request for request in self._sending if not request.Test()]
-            self._sending.append(self._comm.isend(message, dest=rank, tag=TAG))
+        elif self._comm is not None and rank not in self._world.lost:
+            self._sending = [sent for sent in self._sending if not self._world.has_left(sent[1])]
+            self._sending += [(rank, sent) for sent in self._world.send(message, rank, TAG)]
+
+    def deaths(self) -> set[int]:
+        """Ranks that have died since this was asked last."""
+        dead = self._world.deaths.new() - self._world.lost
+        self._world.lost.update(dead)
+        return dead & set(self.ranks)
+
+    def leave_behind(self, rank: int) -> None:
+        """Await nothing more of a rank, here and in all that comes after."""
+        self._world.lost.add(rank)
 
     def receive(self, seconds: float) -> tuple[int, ToCoordinator] | None:
         """The next (rank, message), waiting at most `seconds` for it."""
@@ -105,10 +134,23 @@ class Hub:
         if self._local is not None and not self._local.to_coordinator.empty():
             return 0, self._local.to_coordinator.get()
         if self._comm is not None:
-            message = self._comm.improbe(tag=TAG, status=self._status)
-            if message is not None:
-                assert self._status is not None
-                return self._status.source, message.recv()
+            try:
+                message = self._comm.improbe(tag=TAG, status=self._status)
+                if message is not None:
+                    assert self._status is not None
+                    return self._received(self._status.source, message.irecv())
+                if self._receiving:
+                    return self._received(*self._receiving.pop(0))
+            except Exception as error:
+                self._world.deaths.excuse(error)
+        return None
+
+    def _received(self, source: int, request: Any) -> tuple[int, ToCoordinator] | None:
+        """A message that is on its way, once all of it is there: its sender may hang meanwhile."""
+        there, message = request.test()
+        if there:
+            return source, message
+        self._receiving.append((source, request))
         return None
 
     def _wait_for_local(self, seconds: float) -> tuple[int, ToCoordinator] | None:
@@ -119,11 +161,11 @@ class Hub:
             return None
 
     def flush(self) -> None:
-        """Wait until every message has left."""
+        """Wait until every message has left, but for those to ranks that are lost."""
         backoff = Backoff()
-        while any(not request.Test() for request in self._sending):
+        lost, has_left = self._world.lost, self._world.has_left
+        while any(rank not in lost and not has_left(request) for rank, request in self._sending):
             backoff.sleep()
-        self._sending = []
 
 
 def _new_status() -> MPI.Status:

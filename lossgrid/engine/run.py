@@ -41,8 +41,8 @@ def coordinate(
 
     Raises: see `Coordinator.run`.
     """
-    local = QueueLink() if computes else None
-    hub = Hub(world.comm, local)
+    local = QueueLink() if computes and 0 not in world.lost else None
+    hub = Hub(world, local)
     sizer = ChunkSizer(len(hub.ranks), chunk, evaluator.points_per_pass)
     queue = ChunkQueue(shape, pending)
     thread = None
@@ -52,7 +52,7 @@ def coordinate(
         )
         thread.start()
     ending = Coordinator(hub, queue, sizer, sink, observer, stopping, no_smaller).run()
-    if thread is not None:
+    if thread is not None and 0 not in world.lost:
         thread.join()
     return ending
 
@@ -61,5 +61,4 @@ def work(
     world: World, evaluator: Evaluator, sink: Sink | None, stopping: Callable[[], bool]
 ) -> None:
     """Every other rank: compute chunks until rank 0 says stop."""
-    assert world.comm is not None
-    Worker(world.rank, MpiLink(world.comm), evaluator, stopping, sink).run()
+    Worker(world.rank, MpiLink(world), evaluator, stopping, sink).run()

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.links import Link
 from lossgrid.engine.messages import (
     DONE,
@@ -102,7 +103,7 @@ class Worker:
                     break
                 if self._chunks:
                     self._compute(self._chunks.popleft())
-        except KeyboardInterrupt:  # the user's second one: leave at once
+        except (KeyboardInterrupt, OrphanedError):  # the user's second one: leave at once
             raise
         except UserError as error:
             self._link.send(Crashed(str(error), True))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lossgrid.engine.backoff import Backoff
+from lossgrid.engine.deaths import Deaths, OrphanedError
 from lossgrid.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +36,14 @@ ABORT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class World:
-    """Rank and size of this process, its neighbours on the node, its share of the cores."""
+    """Rank and size of this process, its neighbours on the node, its share of the cores.
+
+    Attributes:
+        deaths: which ranks have died, where the others outlive that.
+        hosts: of all ranks, on rank 0; empty elsewhere.
+        neighbours: processes of the other ranks on this host, by rank.
+        lost: ranks that nobody awaits any more, as they have died or hang; rank 0 alone knows all.
+    """
 
     comm: MPI.Comm | None
     rank: int
@@ -42,44 +52,120 @@ class World:
     local_rank: int
     local_size: int
     cores: int
+    deaths: Deaths
+    hosts: Sequence[str] = ()
+    neighbours: Mapping[int, int] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+
+    def living(self) -> list[int]:
+        """All ranks but those that are lost."""
+        return [rank for rank in range(self.size) if rank not in self.lost]
 
     def broadcast(self, message: Any) -> Any:
-        """What rank 0 says, on every rank; waiting costs no CPU."""
+        """What rank 0 says, on every rank; waiting costs no CPU.
+
+        Raises:
+            OrphanedError: on the other ranks, when rank 0 has died.
+        """
         if self.comm is None:
             return message
         if self.rank == 0:
-            requests = [
-                self.comm.isend(message, dest=rank, tag=SET_UP_TAG) for rank in range(1, self.size)
-            ]
-            _wait(lambda: all(request.Test() for request in requests))
+            others = (rank for rank in self.living() if rank)
+            requests = [sent for rank in others for sent in self.send(message, rank, SET_UP_TAG)]
+            _wait(lambda: all(map(self.has_left, requests)))
             return message
-        _wait(lambda: self.comm.iprobe(source=0, tag=SET_UP_TAG))  # type: ignore[union-attr]
-        return self.comm.recv(source=0, tag=SET_UP_TAG)
+        for said in self._hear(0):
+            return said
+        raise OrphanedError
 
-    def gather(self, message: Any) -> list[Any]:
-        """What every rank says, in rank order, on rank 0 (empty elsewhere); costs no CPU."""
+    def gather(self, message: Any) -> dict[int, Any]:
+        """What each rank says that is not lost, on rank 0 (empty elsewhere); costs no CPU."""
         if self.comm is None:
-            return [message]
+            return {0: message}
         if self.rank != 0:
-            self.comm.send(message, dest=0, tag=SET_UP_TAG)
+            for request in self.send(message, 0, SET_UP_TAG):
+                _wait(lambda request=request: self.has_left(request) or self.is_lost(0))  # type: ignore
+            return {}
+        return {0: message} | {r: said for r in range(1, self.size) for said in self._hear(r)}
+
+    def send(self, message: Any, rank: int, tag: int) -> list[Any]:
+        """Begin to send something; the request, or nothing if that rank has just died."""
+        assert self.comm is not None
+        try:
+            return [self.comm.isend(message, dest=rank, tag=tag)]
+        except Exception as error:
+            self.deaths.excuse(error)
             return []
-        heard = [message]
-        for rank in range(1, self.size):
-            _wait(lambda rank=rank: self.comm.iprobe(source=rank, tag=SET_UP_TAG))  # type: ignore
-            heard.append(self.comm.recv(source=rank, tag=SET_UP_TAG))
-        return heard
+
+    def has_left(self, request: Any) -> bool:
+        """Whether what is being sent is on its way, or its receiver dead."""
+        try:
+            return bool(request.Test())
+        except Exception as error:
+            self.deaths.excuse(error)
+            return True
+
+    def _hear(self, rank: int) -> list[Any]:
+        """The next thing that a rank says; nothing if it is lost."""
+        assert self.comm is not None
+        backoff = Backoff()
+        while not self.is_lost(rank):
+            try:
+                if self.comm.iprobe(source=rank, tag=SET_UP_TAG):
+                    return [self.comm.recv(source=rank, tag=SET_UP_TAG)]
+            except Exception as error:
+                self.deaths.excuse(error)
+            backoff.sleep()
+        return []
+
+    def is_lost(self, rank: int) -> bool:
+        """Whether nothing more will come from a rank."""
+        self.lost.update(self.deaths.new())
+        return rank in self.lost
+
+    def leave(self, status: int) -> None:
+        """At the end of a run: if ranks are lost, exit all others here, rank 0 with its status.
+
+        MPI's own end would wait for them. Every rank must come here that has not been aborted.
+        """
+        if not self.deaths.survivable:
+            if self.lost:
+                self.abort(status)
+            return
+        lost = self.broadcast(self.lost)
+        if not lost:
+            return
+        self._kill(lost)
+        self.gather("left")
+        _exit(status if self.rank == 0 else 0)
 
     def abort(self, status: int) -> NoReturn:
         """End every rank at once: one that dies alone would leave the others waiting.
 
         Nothing is cleaned up: an ordinary exit would wait for the batches in work, and some MPIs'
-        Abort is one, in which HDF5 waits for all ranks to close their file.
+        Abort is one, in which HDF5 waits for all ranks to close their file. Where ranks outlive
+        others, Abort ends one alone: so this one kills its host's, and those of other hosts see it.
         """
-        if self.comm is not None and self.size > 1:
+        if self.deaths.survivable:
+            self._kill(self.neighbours)
+        elif self.comm is not None and self.size > 1:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills without the interpreter's help
             signal.setitimer(signal.ITIMER_REAL, ABORT_SECONDS)
             self.comm.Abort(status)
-        os._exit(status)
+        _exit(status)
+
+    def _kill(self, ranks: Iterable[int]) -> None:
+        for rank in ranks:
+            if rank in self.neighbours and rank not in self.deaths.known:
+                with suppress(OSError):
+                    os.kill(self.neighbours[rank], signal.SIGKILL)
+
+
+def _exit(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _wait(happened: Callable[[], bool]) -> None:
@@ -171,7 +257,9 @@ def _keep_addresses_short(banner: str) -> None:
 
 def alone() -> World:
     """A world of one rank, without MPI."""
-    return World(None, 0, 1, os.uname().nodename, 0, 1, len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    host = os.uname().nodename
+    return World(None, 0, 1, host, 0, 1, cores, Deaths(None), [host])
 
 
 def joined(comm: MPI.Comm) -> World:
@@ -181,7 +269,19 @@ def joined(comm: MPI.Comm) -> World:
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     # A launcher may bind each rank to a core of its own or all of them to all cores.
     together = set().union(*node.allgather(os.sched_getaffinity(0)))
-    cores = max(1, len(together) // node.size)
-    world = World(comm, comm.rank, comm.size, MPI.Get_processor_name(), node.rank, node.size, cores)
+    processes = dict(node.allgather((comm.rank, os.getpid())))
+    host = MPI.Get_processor_name()
+    world = World(
+        comm,
+        comm.rank,
+        comm.size,
+        host,
+        node.rank,
+        node.size,
+        cores=max(1, len(together) // node.size),
+        deaths=Deaths(comm),
+        hosts=comm.gather(host) or (),
+        neighbours={rank: process for rank, process in processes.items() if rank != comm.rank},
+    )
     node.Free()
     return world

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lossgrid.engine.chunks import ChunkQueue
 from lossgrid.engine.coordinator import Coordinator, Ending
+from lossgrid.engine.desk import Out
 from lossgrid.engine.links import QueueLink
 from lossgrid.engine.messages import Result, ToCoordinator, ToWorker
 from lossgrid.engine.pointset import PointSet
@@ -27,6 +28,9 @@ class ThreadHub:
         self.links = {rank: QueueLink() for rank in range(count)}
         self.ranks = list(self.links)
         self.sent: list[tuple[int, ToWorker]] = []
+        self.died: set[int] = set()  # tests add to it
+        self.told: set[int] = set()
+        self.left_behind: set[int] = set()
 
     def send(self, rank: int, message: ToWorker) -> None:
         self.sent.append((rank, message))
@@ -41,6 +45,14 @@ class ThreadHub:
             if time.monotonic() >= deadline:
                 return None
             time.sleep(1e-4)
+
+    def deaths(self) -> set[int]:
+        dead = self.died - self.told
+        self.told |= dead
+        return dead
+
+    def leave_behind(self, rank: int) -> None:
+        self.left_behind.add(rank)
 
     def flush(self) -> None:
         pass
@@ -67,16 +79,23 @@ class Memory:
 
 
 class Listener:
-    """An observer that remembers who was retired."""
+    """An observer that remembers who was out when."""
 
     def __init__(self) -> None:
-        self.retirements: list[tuple[int, str]] = []
+        self.events: list[tuple[int, Out | None, str]] = []
+
+    @property
+    def retirements(self) -> list[tuple[int, str]]:
+        return [(rank, said) for rank, why, said in self.events if why is Out.FAILING]
 
     def stored(self, results: list[Result]) -> None:
         pass
 
-    def retired(self, rank: int, message: str) -> None:
-        self.retirements.append((rank, message))
+    def out(self, rank: int, why: Out, message: str) -> None:
+        self.events.append((rank, why, message))
+
+    def back(self, rank: int) -> None:
+        self.events.append((rank, None, ""))
 
     def tick(self) -> None:
         pass
