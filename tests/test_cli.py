@@ -69,6 +69,22 @@ def test_numbers_are_finite(arguments: tuple[str, ...]) -> None:
     assert f"Invalid value for '{option}'" in done.output
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"), [("pl", {"plan", "plot"}), ("plot --ki", {"--kind"})]
+)
+def test_the_shell_completes(words: str, completed: set[str]) -> None:
+    asked = {"_LOSSGRID_COMPLETE": "bash_complete", "COMP_WORDS": f"lossgrid {words}"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lossgrid")],
+        env=os.environ | asked | {"COMP_CWORD": str(len(words.split()))},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert {line.partition(",")[2] for line in done.stdout.split()} == completed
+
+
 @pytest.mark.parametrize("command", [None, *commands.commands])
 def test_help_loads_nothing_heavy(command: str | None) -> None:
     heavy = ("torch", "numpy", "h5py", "mpi4py", "matplotlib", "vtk", "vtkmodules", "pydantic")
