@@ -510,6 +510,19 @@ def submit(
 
 
 @commands.command()
+@click.option("--training", is_flag=True, help="Of training files.")
+def schema(training: bool) -> int:
+    """Print the JSON schema of job files, by which editors complete and check them."""
+    import json
+
+    from lossgrid.job import Job, Training
+
+    of_files = (Training if training else Job).model_json_schema()
+    click.echo(json.dumps(of_files, indent=2))
+    return 0
+
+
+@commands.command()
 def doctor() -> int:
     """Show what lossgrid finds on this machine, and how to get what is missing."""
     from lossgrid.doctor import diagnose, report

@@ -28,6 +28,8 @@ class RandomSpec(Section):
 class DirectionsSpec(Section):
     """What alpha and beta move the parameters along."""
 
+    filled_in = frozenset({"normalization", "ignore"})
+
     kind: Literal["random", "between", "pca", "file"] = "random"
     seed: Seed = 0
     draws: Count = 1

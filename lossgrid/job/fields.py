@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, StrictBool, ValidationInfo
+from pydantic import BeforeValidator, StrictBool, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -197,4 +197,5 @@ Switch = StrictBool
 Kwargs = Annotated[dict[str, Any], BeforeValidator(_kwargs)]
 Patterns = Annotated[str | list[str], BeforeValidator(_patterns)]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
-Checkpoints = Annotated[list[AbsolutePath], BeforeValidator(_listed)]
+_ONE_OR_MORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Checkpoints = Annotated[list[AbsolutePath], BeforeValidator(_listed), WithJsonSchema(_ONE_OR_MORE)]

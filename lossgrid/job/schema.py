@@ -117,6 +117,8 @@ class Job(Section):
     Made by `read_job` alone. Two jobs are equal when their settings are, wherever their files lie.
     """
 
+    filled_in = frozenset({"name", "output", "metrics"})
+
     name: FileStem
     output: AbsolutePath
     model: ModelSpec

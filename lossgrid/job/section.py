@@ -5,9 +5,16 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from lossgrid.job.fields import expected, refusal
 
@@ -16,6 +23,18 @@ class Section(BaseModel):
     """A mapping of a file with a fixed set of keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filled_in: ClassVar[frozenset[str]] = frozenset()
+    """Keys that may be left out, as their defaults follow from other keys (see `_complete`)."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core))
+        needed = [key for key in schema.get("required", []) if key not in cls.filled_in]
+        schema.pop("required", None)
+        return schema | ({"required": needed} if needed else {})
 
     @model_validator(mode="before")
     @classmethod

@@ -96,6 +96,8 @@ class Training(Section):
     Made by `read_training` alone.
     """
 
+    filled_in = frozenset({"output", "metrics"})
+
     output: AbsolutePath
     model: InitialSpec
     data: SamplesSpec
