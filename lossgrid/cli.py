@@ -355,11 +355,12 @@ def export(
 @commands.command()
 @FILE
 @click.option("--output", "-o", type=PATH, help="By default a .vtkhdf file beside FILE.")
-def convert(file: Path, output: Path | None) -> int:
+@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
+def convert(file: Path, output: Path | None, overwrite: bool) -> int:
     """Make a surface FILE of the reference code (.h5) a results file, for all other commands."""
     from lossgrid.converting import convert
 
-    click.echo(convert(file, output or file.with_suffix(".vtkhdf")))
+    click.echo(convert(file, output or file.with_suffix(".vtkhdf"), overwrite))
     return 0
 
 

@@ -17,22 +17,23 @@ from lossgrid.store.create import Contents, create
 from lossgrid.store.results import check_replaceable
 
 
-def convert(path: Path, output: Path) -> str:
+def convert(path: Path, output: Path, overwrite: bool = False) -> str:
     """Write what a surface file of the reference code holds as a results file, for all commands.
 
     Returns: what was written and how its values were understood, for people.
 
     Raises:
         UserError: it is no such file, its coordinates are not equidistant, or the output can't be
-            written or would replace something else.
+            written, or is there already and is not to be overwritten.
     """
     surface = reference.read(path)
     for name, axis in (("xcoordinates", surface.alpha), ("ycoordinates", surface.beta)):
         _check_equidistant(path, name, axis)
     if output.suffix != ".vtkhdf":
         raise UserError(f"{output}: must end in .vtkhdf, by which ParaView knows what it is")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output}: is there already; choose another --output, or --overwrite it")
     check_replaceable(output)
-    unknown = np.any([np.isnan(values) for values in surface.values.values()], axis=0)
     about = {
         "converted": path.name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -48,11 +49,11 @@ def convert(path: Path, output: Path) -> str:
         directions={},
         attributes=about,
         values=surface.values,
-        status=np.where(unknown, PENDING, DONE).astype(np.uint8),
+        status=np.where(surface.pending, PENDING, DONE).astype(np.uint8),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     create(output, contents)
-    return _told(output, surface, int(unknown.sum()))
+    return _told(output, surface, int(surface.pending.sum()))
 
 
 def _check_equidistant(path: Path, name: str, axis: NDArray[np.float64] | None) -> None:

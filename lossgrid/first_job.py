@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import indent
@@ -12,7 +13,7 @@ from torch import Tensor
 from lossgrid import models
 from lossgrid.errors import UserError
 from lossgrid.job import read_job
-from lossgrid.job.plainyaml import dump
+from lossgrid.job.plainyaml import dump, parse
 from lossgrid.problem import read_checkpoint
 from lossgrid.view.saving import whole
 
@@ -99,13 +100,15 @@ def write_first_job(
     splits = dict(data) or {"test": f"{CODE}:test_set"}
     numbers = sum(tensor.numel() for tensor in state.values())
     text = JOB.format(
-        checkpoint=where,
+        checkpoint=_quoted(str(where)),
         size=f"{len(state)} tensors, {numbers:,} numbers",
         job=output.name,
-        factory=network,
+        factory=_quoted(network),
         kwargs=indent(dump({"kwargs": kwargs}), "  ") if kwargs else "",
-        data="\n".join(f"  {split}: {{factory: {spec}}}" for split, spec in splits.items()),
-        loss=loss,
+        data="\n".join(
+            f"  {split}: {{factory: {_quoted(spec)}}}" for split, spec in splits.items()
+        ),
+        loss=_quoted(loss),
         points=points,
         beta=(ON_A_LINE if is_line else ON_A_PLANE).format(points=points),
     )
@@ -122,6 +125,15 @@ def write_first_job(
     if missing:
         told.append(f"{code}: fill in what is missing there")
     return "\n".join([*told, f"next: lossgrid plan {output}"])
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML reads it back."""
+    try:
+        plain = parse(f"{{of: {text}}}") == {"of": text} == parse(f"of: {text}  # said")
+    except ValueError:
+        plain = False
+    return text if plain else json.dumps(text)
 
 
 def _write_checked(output: Path, text: str) -> None:

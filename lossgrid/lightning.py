@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lossgrid.errors import UserError
+
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
 except ImportError as error:
-    from lossgrid.errors import UserError
-
     raise UserError(
         f"needs lightning, which does not load ({error}): pip install 'lossgrid[lightning]'"
     ) from error
@@ -36,6 +36,8 @@ class LandscapeCallback(Callback):
     def __init__(
         self, data: Any, *, every: int = 1, folder: str | Path = "out", **settings: Any
     ) -> None:
+        if every < 1:
+            raise UserError(f"LandscapeCallback: every is {every}, expected 1 or more epochs")
         self._data = data
         self._every = every
         self._folder = Path(folder)

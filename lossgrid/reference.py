@@ -7,7 +7,6 @@ on others its own figures fail.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +29,13 @@ class Surface(NamedTuple):
         beta: shape (ny,), or None for a line.
         values: column name -> shape (ny, nx) or (nx,); NaN where not computed. Accuracies, which
             the file has in percent, are fractions.
+        pending: which points were not computed: all of their entries are -1.
     """
 
     alpha: Array
     beta: Array | None
     values: dict[str, Array]
+    pending: NDArray[np.bool_]
 
 
 def read(path: Path) -> Surface:
@@ -64,21 +65,24 @@ def read(path: Path) -> Surface:
         ) from error
     if not found:
         raise UserError(f"{path}: a surface file without values; let plot_surface.py compute some")
-    return Surface(alpha, beta, dict(_from_theirs(name, found[name]) for name in found))
+    pending = np.all([values == PENDING for values in found.values()], axis=0)
+    ours = {n: np.where(pending, np.nan, values) for n, values in map(_from_theirs, found.items())}
+    return Surface(alpha, beta, ours, pending)
 
 
-def write(path: Path, alpha: Array, beta: Array | None, values: Mapping[str, Array]) -> None:
+def write(path: Path, surface: Surface) -> None:
     """Write a surface file.
 
     Args:
         path: of the file.
-        alpha, beta, values: as in `Surface`.
+        surface: what it is to hold.
 
     Raises:
         OSError: it can't be written.
     """
     import h5py
 
+    alpha, beta, values, pending = surface
     shape = (alpha.size,) if beta is None else (alpha.size, beta.size)
     with h5py.File(path, "w") as file:
         file["xcoordinates"] = alpha
@@ -86,17 +90,15 @@ def write(path: Path, alpha: Array, beta: Array | None, values: Mapping[str, Arr
             file["ycoordinates"] = beta
         for column, ours in values.items():
             name, theirs = _to_theirs(column, ours)
-            file[name] = theirs.reshape(shape)
+            file[name] = np.where(pending, PENDING, theirs).reshape(shape)
 
 
-def _from_theirs(name: str, values: Array) -> tuple[str, Array]:
+def _from_theirs(item: tuple[str, Array]) -> tuple[str, Array]:
+    name, values = item
     split, _, metric = name.rpartition("_")
-    known = np.where(values == PENDING, np.nan, values)
-    return (f"{split}_accuracy", known / PERCENT) if metric == "acc" else (name, known)
+    return (f"{split}_accuracy", values / PERCENT) if metric == "acc" else (name, values)
 
 
 def _to_theirs(column: str, values: Array) -> tuple[str, Array]:
     split, _, metric = column.rpartition("_")
-    is_accuracy = metric == "accuracy"
-    known = np.where(np.isnan(values), PENDING, values * PERCENT if is_accuracy else values)
-    return (f"{split}_acc" if is_accuracy else column), known
+    return (f"{split}_acc", values * PERCENT) if metric == "accuracy" else (column, values)

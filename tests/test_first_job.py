@@ -60,6 +60,13 @@ def test_the_code_of_a_stranger_is_filled_in_and_runs(folder: Path) -> None:
     assert run(folder / "job.yaml") == COMPLETE
 
 
+@pytest.mark.parametrize("name", ["run #3.pt", "a: b.pt", "[x].pt", "*best.pt", "null", "a b.pt"])
+def test_names_that_yaml_reads_otherwise(folder: Path, name: str) -> None:
+    torch.save(resnet20().state_dict(), name)
+    init(name, "--data", "test=lossgrid.data:digits")
+    assert read_job(folder / "job.yaml").model.checkpoint == folder / name
+
+
 def test_nothing_is_overwritten_or_left_half_done(folder: Path) -> None:
     torch.save(nn.Linear(4, 3).state_dict(), "trained.pt")
     wrong = CliRunner().invoke(commands, ["init", "trained.pt", "--factory", "nothing"])

@@ -73,6 +73,33 @@ def test_what_was_not_computed_is_pending(tmp_path: Path) -> None:
         assert (file["train_loss"][...].ravel()[-3:] == -1).all()
 
 
+def test_what_diverged_is_no_less_computed(tmp_path: Path) -> None:
+    theirs = surface_file(tmp_path / "theirs.h5", 4, 4)
+    with h5py.File(theirs, "r+") as file:
+        file["train_loss"][0, 0] = np.nan
+        file["train_loss"][0, 1] = -1
+    convert(theirs, tmp_path / "ours.vtkhdf")
+    surface = lossgrid.open(tmp_path / "ours.vtkhdf")
+    assert (surface.status == 1).all()
+    assert np.isnan(surface["train_loss"][0, 0])
+    assert np.isfinite(surface["train_accuracy"]).all()
+    with h5py.File(surface.save(tmp_path / "back.h5")) as back:
+        assert np.isnan(back["train_loss"][0, 0])
+        assert back["train_loss"][0, 1] == -1
+
+
+def test_results_are_not_replaced_unasked(tmp_path: Path) -> None:
+    assert run(toy_job(tmp_path, grid=plane(3, 3))) == 0
+    path = tmp_path / "out" / "toy.vtkhdf"
+    before = path.read_bytes()
+    theirs = surface_file(path.with_suffix(".h5"), 4, 4)
+    with pytest.raises(UserError, match="is there already"):
+        convert(theirs, path)
+    assert path.read_bytes() == before
+    convert(theirs, path, overwrite=True)
+    assert lossgrid.open(path).shape == (4, 4)
+
+
 def test_pictures_of_a_converted_surface(tmp_path: Path) -> None:
     convert(surface_file(tmp_path / "theirs.h5", 9, 7), tmp_path / "ours.vtkhdf")
     surface = lossgrid.open(tmp_path / "ours.vtkhdf")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import logging
+import operator
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, default_collate
 
 from lossgrid.agree import StoppedError
 from lossgrid.api.given import given, spec
@@ -27,6 +29,8 @@ from lossgrid.errors import UserError
 from lossgrid.exits import UNFINISHED
 from lossgrid.job import Job, make_job
 from lossgrid.lead import Lead
+from lossgrid.problem.copies import copied
+from lossgrid.problem.factory import seeded
 from lossgrid.run import take_part
 from lossgrid.store.results import read_results
 
@@ -92,10 +96,11 @@ def landscape(
     home = None if output is not None else tempfile.TemporaryDirectory(prefix="lossgrid-")
     path = Path(home.name, "landscape.vtkhdf") if home else Path(str(output))
     splits = _splits(data)
-    callables, settings = _model_and_data(model, splits)
-    more, rest = _loss_and_metrics(loss, metrics)
-    settings |= rest | {"grid": _grid(points, alpha, beta), "output": str(path.absolute())}
-    settings |= {"directions": {"seed": seed}} | sections
+    handed, settings = _named(model, splits, loss, metrics)
+    settings |= {"grid": _grid(points, alpha, beta), "output": str(path.absolute())} | sections
+    directions = sections.get("directions", {})
+    if isinstance(directions, Mapping) and directions.get("kind", "random") == "random":
+        settings["directions"] = {"seed": _whole("seed", seed), **directions}
 
     def read() -> Job:
         return make_job(settings, Path.cwd(), "landscape")
@@ -103,14 +108,17 @@ def landscape(
     world = worlds.alone() if comm is None else worlds.joined(comm.Dup())
     if world.size > 1 and home is not None:
         raise UserError("landscape: several ranks need an output that all of them reach; name it")
-    with given(callables | more), _threads_kept():
+    with given(handed), _threads_kept(), seeded(), torch.inference_mode(False):
         _compute(world, read, overwrite, progress)
-    return Surface(read_results(path), home)
+    surface = Surface(read_results(path), home)
+    if failed := surface.errors:
+        LOG.warning("%d points failed, first with: %s", len(failed), next(iter(failed.values())))
+    return surface
 
 
 def _compute(world: World, read: Callable[[], Job], overwrite: bool, progress: bool) -> None:
     with ExitStack() as stack:
-        stopping = StopRequest()
+        stopping = StopRequest((signal.SIGINT,))  # others are the program's own
         if threading.current_thread() is threading.main_thread():  # where signals arrive
             stack.enter_context(stopping)
         console = Console(stderr=True, quiet=not progress)
@@ -131,45 +139,77 @@ def _splits(data: Any) -> dict[str, Any]:
     """The data by name."""
     by_name = data if isinstance(data, Mapping) else {"train": data}
     return {
-        name: split.dataset if isinstance(split, DataLoader) else split
+        name: _dataset(name, split) if isinstance(split, DataLoader) else split
         for name, split in by_name.items()
     }
 
 
-def _model_and_data(
-    model: nn.Module, splits: Mapping[str, Any]
-) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
-    """What is handed over, and the sections of a job that name it."""
-    callables: dict[str, Callable[..., Any]] = {"model": lambda: copy.deepcopy(model)}
-    callables |= {f"data_{name}": (lambda made=made: made) for name, made in splits.items()}
-    sections = {name: {"factory": spec(f"data_{name}")} for name in splits}
-    return callables, {"model": {"factory": spec("model")}, "data": sections}
+def _dataset(name: str, loader: DataLoader[Any]) -> Any:
+    """What a DataLoader reads, if that is all that matters."""
+    sampler = loader.sampler
+    draws_all = isinstance(sampler, SequentialSampler) or (
+        isinstance(sampler, RandomSampler)
+        and not sampler.replacement
+        and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
+    )
+    if loader.collate_fn is not default_collate or not draws_all:
+        raise UserError(
+            f"landscape: data {name}: its DataLoader has a collate_fn or a sampler of its own; "
+            "hand over what they make: (inputs, targets)"
+        )
+    return loader.dataset
 
 
-def _loss_and_metrics(
+def _named(
+    model: nn.Module,
+    splits: Mapping[str, Any],
     loss: str | Callable[..., Any],
     metrics: Mapping[str, Callable[..., Any]] | Sequence[str] | None,
-) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
-    """Likewise."""
-    callables: dict[str, Callable[..., Any]] = {}
-    settings: dict[str, Any] = {"loss": loss}
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is handed over, and the sections of a job that name it."""
+    handed: dict[str, Any] = {
+        "model": lambda: copied(model),
+        "data": SimpleNamespace(**{n: (lambda made=made: made) for n, made in splits.items()}),
+    }
+    settings: dict[str, Any] = {
+        "model": {"factory": spec("model")},
+        "data": {name: {"factory": spec(f"data.{name}")} for name in splits},
+        "loss": loss,
+    }
     if callable(loss):
-        callables["own_loss"] = loss
-        settings["loss"] = spec("own_loss")
+        handed["loss"] = loss
+        settings["loss"] = spec("loss")
     if isinstance(metrics, Mapping):
-        callables |= metrics
-        settings["metrics"] = ["loss", *map(spec, metrics)]
+        for name in metrics:
+            if not name.isidentifier():
+                raise UserError(f"landscape: metrics: {name!r} is no name: letters, digits and _")
+        handed["metrics"] = SimpleNamespace(**metrics)
+        settings["metrics"] = ["loss", *(spec(f"metrics.{name}") for name in metrics)]
     elif metrics is not None:
         settings["metrics"] = ["loss", *(name for name in metrics if name != "loss")]
-    return callables, settings
+    return handed, settings
 
 
 def _grid(points: int | tuple[int, int], alpha: Range, beta: Range | None) -> dict[str, Any]:
-    across, down = (points, points) if isinstance(points, int) else points
-    grid = {"alpha": {"min": alpha[0], "max": alpha[1], "points": across}}
-    if beta is not None:
-        grid["beta"] = {"min": beta[0], "max": beta[1], "points": down}
+    both = points if isinstance(points, tuple | list) else (points, points)
+    if len(both) != 2:
+        raise UserError("landscape: points: expected a number, or one for alpha and one for beta")
+    axes = {"alpha": (alpha, both[0])} | ({} if beta is None else {"beta": (beta, both[1])})
+    grid = {}
+    for name, (ends, number) in axes.items():
+        try:
+            least, most = map(float, ends)
+        except (TypeError, ValueError):
+            raise UserError(f"landscape: {name}: expected two numbers, such as (-1, 1)") from None
+        grid[name] = {"min": least, "max": most, "points": _whole("points", number)}
     return grid
+
+
+def _whole(name: str, number: Any) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise UserError(f"landscape: {name}: found {number!r}, expected an integer") from None
 
 
 @contextmanager

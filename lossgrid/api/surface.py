@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lossgrid.engine.messages import PENDING
+from lossgrid.engine.messages import FAILED, PENDING
 from lossgrid.errors import UserError
 from lossgrid.measure.measures import Options as MeasureOptions
 from lossgrid.measure.measures import measures
@@ -80,6 +80,11 @@ class Surface(Mapping[str, NDArray[np.float64]]):
         return self._results.trajectories
 
     @property
+    def errors(self) -> Mapping[int, str]:
+        """Why points failed, by their flat index, as far as the messages found room."""
+        return self._results.errors()
+
+    @property
     def job(self) -> str:
         """The job that it was computed by, as YAML with every default; none if converted: empty."""
         return self._results.attributes.get("job", "")
@@ -101,7 +106,9 @@ class Surface(Mapping[str, NDArray[np.float64]]):
         """What it is, in a line."""
         size = " x ".join(map(str, reversed(self.shape)))
         pending = int((self.status == PENDING).sum())
+        failed = self._results.count(FAILED)
         left = f", {pending} points pending" if pending else ""
+        left += f", {failed} points failed" if failed else ""
         return f"<lossgrid.Surface {self._results.name}: {size} points of {', '.join(self)}{left}>"
 
     def minimum(self, column: str | None = None) -> Minimum:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -22,9 +22,13 @@ class StopRequest:
     outside of `heeded`, where a run has nothing in hand that it would have to store.
 
     A context manager, for the main thread: handlers are put back at its end.
+
+    Args:
+        heard: the signals meant, if they are not all of these.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Sequence[signal.Signals] = ASKING) -> None:
+        self._heard = heard
         self.signal: signal.Signals | None = None
         self._since = 0.0
         self._heeded = False
@@ -48,7 +52,7 @@ class StopRequest:
             self._heeded = False
 
     def __enter__(self) -> StopRequest:
-        for number in ASKING:
+        for number in self._heard:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -59,7 +63,7 @@ class StopRequest:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again = self.signal is signal.SIGINT and number == signal.SIGINT

@@ -105,9 +105,11 @@ def accuracy(outputs: Any, targets: Tensor) -> Tensor:
 
     Args:
         outputs: of shape (n, classes, ...); see `logits_of`.
-        targets: class indices (n, ...).
+        targets: class indices (n, ...), or class probabilities of the outputs' shape.
     """
     outputs = logits_of(outputs)
+    if targets.is_floating_point() and targets.shape == outputs.shape:
+        targets = targets.argmax(dim=1)
     return _mean_per_sample((outputs.argmax(dim=1) == targets).to(outputs.dtype))
 
 

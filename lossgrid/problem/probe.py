@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lossgrid.data import Split
 from lossgrid.errors import UserError
@@ -48,6 +48,45 @@ def probe(
                     f"{key}: {title} returned {_shapes(values)} for {samples} samples; it must "
                     f"return one value a sample, of shape ({samples},): do not average"
                 )
+
+
+def check_own_weights(copy: nn.Module, split: Split) -> None:
+    """Check that a copy of the network computes with its own weights.
+
+    Functions that are kept in a network still use the one that they were made for.
+
+    Raises:
+        UserError: it computes with others alone.
+    """
+    with torch.enable_grad(), seeded():
+        try:
+            inputs, _ = split.batch(0, min(len(split), 2), _dtype(copy))
+            outputs = forward(copy, tree_map(Tensor.clone, inputs))
+        except Exception:
+            return  # which is told elsewhere
+    used = _weights_of(outputs)
+    own = {id(weight) for weight in copy.parameters()}
+    if used and used.isdisjoint(own):
+        raise UserError(
+            "model: a function that is kept in it computes with the weights of the network it was "
+            "made for, so that no point of the plane would reach them: make it a method"
+        )
+
+
+def _weights_of(outputs: Any) -> set[int]:
+    """The leaves, by id, that outputs have been computed from, as far as gradients would tell."""
+    leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    waiting: list[Any] = [leaf.grad_fn for leaf in leaves if leaf.grad_fn is not None]
+    seen, found = set(waiting), set()
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return found
 
 
 def _dtype(model: nn.Module) -> torch.dtype:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.job import Job, ModelSpec, NetworkSpec
 from lossgrid.problem.batchnorm import choose_statistics
 from lossgrid.problem.checkpoint import check_finite, load_checkpoint
-from lossgrid.problem.factory import call, user_errors
+from lossgrid.problem.copies import copied
+from lossgrid.problem.factory import call
 from lossgrid.problem.losses import PerSample, load_loss, load_metrics
-from lossgrid.problem.probe import probe
+from lossgrid.problem.probe import check_own_weights, probe
 from lossgrid.problem.splits import load_split
 from lossgrid.shortage import fitting
 
@@ -64,11 +66,11 @@ def load_problem(job: Job) -> Problem:
 
     def build_model() -> nn.Module:
         # A copy, not the factory again: that may return one object every time.
-        return copy.deepcopy(model)
+        return copied(model)
 
     with fitting("model, on two samples"):
-        with user_errors("model: copying it"):
-            trial = build_model()
+        trial = build_model()
+        check_own_weights(trial, next(iter(splits.values())))
         for name, split in splits.items():
             probe(trial, name, split, loss, metrics)
     sampled = frozenset(job.sampled)
@@ -97,8 +99,28 @@ def load_model(spec: ModelSpec, folder: Path) -> nn.Module:
         UserError: if it cannot be made, or its checkpoint does not fit.
     """
     model = make_model(spec, folder)
+    _check_kind(model, spec.factory)
     if spec.checkpoint is None:
         check_finite(model, f"the model of {spec.factory!r}")
     else:
         load_checkpoint(model, spec.checkpoint)
     return model.cpu().eval()
+
+
+def _check_kind(model: nn.Module, factory: str) -> None:
+    """Refuse networks whose weights can't be moved."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UserError(
+            f"the model of {factory!r} is compiled to TorchScript: use the module itself"
+        )
+    for name, weight in model.named_parameters():
+        if is_lazy(weight) or weight.is_meta:
+            raise UserError(
+                f"the model of {factory!r} has no numbers in {name} yet: give it a batch, or load "
+                "its weights"
+            )
+        if weight.is_complex():
+            raise UserError(
+                f"the model of {factory!r} has complex numbers in {name}, which can't be moved: "
+                "hold real and imaginary parts (torch.view_as_real)"
+            )

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.store.trajectory import Trajectory
 from lossgrid.view import Landscape
@@ -195,7 +196,9 @@ def _reference(snapshot: Snapshot, output: Path) -> str:
     from lossgrid import reference
 
     with whole(output) as partial:
-        reference.write(partial, snapshot.alpha, snapshot.beta, snapshot.curves)
+        pending = snapshot.status == PENDING
+        held = reference.Surface(snapshot.alpha, snapshot.beta, snapshot.curves, pending)
+        reference.write(partial, held)
     return _told(output, f"surface file of {snapshot.size} for the reference code", snapshot)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
 import lossgrid
 from lossgrid.data import Split
@@ -203,3 +205,158 @@ def test_some_ranks_of_an_mpi_program(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     alone = lossgrid.landscape(network(), samples(), points=(5, 3), seed=7, progress=False)
     assert done.stdout.split() == [alone["train_loss"].sum().hex()] * 2
+
+
+def test_a_seed_counts_beside_other_directions() -> None:
+    found = [
+        lossgrid.landscape(
+            network(),
+            samples(),
+            points=3,
+            seed=seed,
+            directions={"normalization": "layer"},
+            progress=False,
+        )["train_loss"]
+        for seed in (0, 7)
+    ]
+    assert not np.array_equal(*found)
+
+
+def test_any_name_of_a_metric() -> None:
+    surface = lossgrid.landscape(
+        network(),
+        samples(),
+        loss=lambda outputs, targets: outputs[:, 0],
+        metrics={name: lambda outputs, _: outputs[:, 0] * 0 + 42 for name in ("model", "data")},
+        points=1,
+        alpha=(0, 0),
+        beta=None,
+        progress=False,
+    )
+    assert surface["train_model"][0] == surface["train_data"][0] == 42
+    assert surface["train_loss"][0] != 42
+    with pytest.raises(UserError, match="'top 5' is no name"):
+        lossgrid.landscape(network(), samples(), metrics={"top 5": F.mse_loss})
+
+
+def test_a_loader_that_makes_other_samples_is_refused() -> None:
+    dataset = TensorDataset(*samples())
+    loaders = [
+        DataLoader(dataset, collate_fn=lambda items: items),
+        DataLoader(dataset, sampler=SubsetRandomSampler([0, 1])),
+    ]
+    for loader in loaders:
+        with pytest.raises(UserError, match="collate_fn or a sampler of its own"):
+            lossgrid.landscape(network(), loader, points=3)
+
+
+class Closed(nn.Module):
+    """Reaches its layers through a function that copies don't get anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = network()
+        self.head = lambda inputs: self.layers(inputs) + 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(inputs)
+
+
+def test_a_model_whose_copy_would_not_move_is_refused() -> None:
+    with pytest.raises(UserError, match="a function that is kept in it"):
+        lossgrid.landscape(Closed(), samples(), points=3, progress=False)
+
+
+def test_a_model_that_has_kept_results_is_copied() -> None:
+    model = nn.utils.weight_norm(nn.Linear(4, 3))
+    inputs, targets = samples()
+    model.kept = [model(inputs)]
+    surface = lossgrid.landscape(model, (inputs, targets), points=3, progress=False)
+    expected = float(F.cross_entropy(model(inputs), targets))
+    assert surface["train_loss"][1, 1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_signals_of_the_program_stay_its_own() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+
+    def telling(outputs: Tensor, targets: Tensor) -> Tensor:
+        signal.raise_signal(signal.SIGUSR1)
+        return outputs[:, 0]
+
+    try:
+        lossgrid.landscape(network(), samples(), loss=telling, points=2, progress=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard
+
+
+def test_random_numbers_that_a_loss_draws_are_not_the_program_s() -> None:
+    def drawing(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs[:, 0] + torch.rand(len(outputs)) + np.random.rand()
+
+    model = network()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    lossgrid.landscape(model, samples(), loss=drawing, points=2, progress=False)
+    assert (torch.rand(1), np.random.rand()) == expected
+
+
+def test_points_that_fail_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    def touchy(outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.abs().max() > 5:
+            raise ValueError("too far out")
+        return outputs[:, 0]
+
+    surface = lossgrid.landscape(
+        network(), samples(), loss=touchy, points=3, alpha=(-50, 50), beta=None, progress=False
+    )
+    assert "points failed" in repr(surface)
+    assert "too far out" in next(iter(surface.errors.values()))
+    assert "too far out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (torch.jit.trace(nn.Linear(4, 3), torch.zeros(1, 4)), "compiled to TorchScript"),
+        (nn.Linear(4, 3, device="meta"), "no numbers in weight yet"),
+        (nn.LazyLinear(3), "no numbers in weight yet"),
+        (nn.Linear(4, 3, dtype=torch.complex64), "complex numbers in weight"),
+    ],
+)
+def test_models_that_can_t_be_moved(model: nn.Module, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        lossgrid.landscape(model, samples(), points=3, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"points": 3.0}, "points: found 3.0, expected an integer"),
+        ({"points": (3,)}, "a number, or one for alpha and one for beta"),
+        ({"alpha": 1}, "alpha: expected two numbers"),
+        ({"seed": "x"}, "seed: found 'x'"),
+    ],
+)
+def test_wrong_numbers(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        lossgrid.landscape(network(), samples(), **wrong)
+
+
+def test_numbers_of_numpy_and_class_probabilities() -> None:
+    inputs, targets = samples()
+    surface = lossgrid.landscape(
+        network(),
+        (inputs, F.one_hot(targets, 3).float()),
+        points=np.int64(3),
+        alpha=(np.float32(-1), np.int64(1)),
+        seed=np.int64(7),
+        progress=False,
+    )
+    same = lossgrid.landscape(network(), (inputs, targets), points=3, seed=7, progress=False)
+    for name in same:
+        assert surface[name] == pytest.approx(same[name], rel=1e-5)

@@ -74,6 +74,17 @@ def test_a_figure(surface: lossgrid.Surface, tmp_path: Path) -> None:
     assert panels[0].collections or panels[0].images
 
 
+def test_a_notebook_shows_a_figure(surface: lossgrid.Surface) -> None:
+    """A real kernel, in which nothing of matplotlib has been set up."""
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    code = f"import lossgrid; lossgrid.open({str(surface.path)!r}).plot()"
+    notebook = NotebookClient(new_notebook(cells=[new_code_cell(code)]), timeout=250).execute()
+    (shown,) = notebook.cells[0].outputs
+    assert shown.data["image/png"]
+
+
 def test_other_formats(surface: lossgrid.Surface, tmp_path: Path) -> None:
     import pandas
     import xarray

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -24,6 +25,15 @@ _UNDATED = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 _PANEL = (2 / 3, 3 / 4)
 _AROUND = 0.45  # of the height of a square plane's figure: title, ticks, legend
 _HANDLE, _CHARACTER = 5.0, 0.55  # widths in a legend, by the size of the font
+
+
+class Sheet(Figure):
+    """A figure that notebooks show, also where no backend of matplotlib's is loaded."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = BytesIO()
+        self.savefig(drawn, format="png")
+        return drawn.getvalue()
 
 
 @contextmanager
@@ -69,7 +79,7 @@ def page(
         warnings.filterwarnings("error", ".* not applied because axes sizes collapsed")
         # Compressed, panels of equal aspect stand close to each other.
         layout = ConstrainedLayoutEngine(compress=panels != (1, 1))
-        figure = Figure(figsize=options.size or _size(panels, ratio), layout=layout)
+        figure = Sheet(figsize=options.size or _size(panels, ratio), layout=layout)
         try:
             yield figure
         except UserWarning:
