@@ -27,7 +27,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             super().__init__(*given, **named)  # type: ignore[arg-type]
             kept.append(self)
 
-    monkeypatch.setattr(sheet, "Figure", Kept)
+    monkeypatch.setattr(sheet, "Sheet", Kept)
     return kept
 
 
