@@ -38,7 +38,7 @@ from lossgrid.evaluate import (
 from lossgrid.evaluate.device import keep_memory, lanes, own_device
 from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
 from lossgrid.evaluate.widths import widths
-from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
+from lossgrid.fingerprint import fingerprint, place_parts, plan_parts, weights_part
 from lossgrid.job import EvaluationSpec, Job
 from lossgrid.problem import Problem, State, load_checkpoint, load_problem, shuffled
 from lossgrid.shortage import fitting
@@ -304,7 +304,8 @@ def load(
         problem, plane, made_of = _all_loaded(job, grid, principal)
     else:
         problem = load_problem(job, common.weights, common.splits)
-        plane, made_of = common.plane, common.made_of
+        own = weights_part(problem.build_model())  # which a factory may have made
+        plane, made_of = common.plane, common.made_of | own
     sharers = world.local_size
     if device.type == "cuda":
         sharers = math.ceil(sharers / torch.cuda.device_count())

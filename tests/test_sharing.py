@@ -46,6 +46,14 @@ def counted(alone=False, samples=40, unused=0):
     return Split(inputs, targets, (lambda *given: halved(*given)) if alone else halved)
 
 
+def unlike(rank):
+    """Another network on one rank."""
+    network = model()
+    with torch.no_grad():
+        network[0].bias += float(os.environ["PMI_RANK"] == str(rank))
+    return network
+
+
 def memory(outputs, targets):
     """Leaves what Linux says of each process's memory."""
     found = Path("/proc/self/smaps_rollup").read_text()
@@ -103,6 +111,16 @@ def test_what_cannot_be_handed_over_is_loaded_by_each_rank(tmp_path: Path) -> No
     assert "lambda" in done.stderr
     assert calls(tmp_path) == 3
     assert stacked(results(tmp_path)) == alone
+
+
+def test_a_rank_of_the_node_that_has_another_network_is_refused(tmp_path: Path) -> None:
+    """Its biases do not move, so that the plane which it is given does not hold them."""
+    counted_job(tmp_path)
+    network = {"factory": "counted.py:unlike", "kwargs": {"rank": 1}}
+    args = ["-m", "lossgrid", "run", toy_job(tmp_path, model=network)]
+    done = mpirun(MPICH_WHEEL, 3, args, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "rank 1 would not compute what rank 0 does: weights (" in done.stderr
 
 
 def test_data_lie_in_memory_once(tmp_path: Path) -> None:
