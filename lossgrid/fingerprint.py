@@ -38,8 +38,7 @@ def fingerprint(
 
     Paths and times do not count.
     """
-    parts = {
-        "weights": digest(model.state_dict()),
+    parts = weights_part(model) | {
         "directions": digest({"corners": plane.corners, **_names(plane)}, torch.float64),
         "alpha": _axis(grid.alpha),
         "beta": "none" if grid.beta is None else _axis(grid.beta),
@@ -52,6 +51,11 @@ def fingerprint(
     if job.curvature is not None:
         parts["curvature"] = json.dumps(job.curvature.model_dump(), sort_keys=True)
     return parts | {f"data {name}": contents(split) for name, split in problem.splits.items()}
+
+
+def weights_part(model: nn.Module) -> dict[str, str]:
+    """The part that is theta and what of the network does not move."""
+    return {"weights": digest(model.state_dict())}
 
 
 def plan_parts(plan: Plan) -> dict[str, str]:

@@ -32,6 +32,7 @@ from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
 from lossgrid.recalling import Recalled
 from lossgrid.rounds import Rounds
+from lossgrid.sharing import Report
 from lossgrid.shortage import fitting
 from lossgrid.space import Principal
 from lossgrid.store.amend import add_trajectories, reset_lost, write_precision
@@ -43,9 +44,6 @@ from lossgrid.store.writer import PointWriter, parallel_hdf5
 
 EXPECTED_WITHIN = 0.005
 """How far values at theta may be from `model.expect`."""
-
-Report = tuple[dict[str, str], bool]
-"""What a rank tells once it has loaded: its fingerprint, and whether its h5py is parallel."""
 
 
 class Lead:
@@ -157,12 +155,13 @@ class Lead:
             UserError: ranks differ, or can't do what is asked for.
         """
         self._compare(reports)
+        self._tell_apart(reports)
         facts = loaded.plane.geometry().items()
         self._say("directions: " + ", ".join(f"{name} {value:.4g}" for name, value in facts))
         if warning := loaded.warning():
             self._say(warning)
         self._project(loaded)
-        self._parallel = self._is_parallel([parallel for _, parallel in reports.values()])
+        self._parallel = self._is_parallel([report.parallel for report in reports.values()])
         if stored is None and self._job.evaluation.tune:
             tuned = measure(self._job, loaded, self._world.size)
             stored, self._tuning = tuned.plan, tuned.reason
@@ -280,15 +279,24 @@ class Lead:
 
     def _compare(self, reports: Mapping[int, Report]) -> None:
         """All ranks must compute the same thing, and by the same arithmetic unless allowed."""
-        ours = reports[0][0]
-        for rank, (theirs, _) in reports.items():
-            found = self._differences(theirs, ours)
+        ours = reports[0].made_of
+        for rank, report in reports.items():
+            found = self._differences(report.made_of, ours)
             if found:
                 raise UserError(
                     f"rank {rank} would not compute what rank 0 does: {'; '.join(found)}; give all "
                     "ranks the same files and machines, or, if only the hardware differs, "
                     "--set runtime.allow_unlike_ranks=true (bits may then differ)"
                 )
+
+    def _tell_apart(self, reports: Mapping[int, Report]) -> None:
+        """Say who has loaded for itself what ranks of a node could share, and why."""
+        apart = {rank: report.apart for rank, report in reports.items() if report.apart}
+        if apart:
+            self._say(
+                f"{len(apart)} ranks load data for themselves, as they can't have it from another: "
+                f"{next(iter(apart.values()))}"
+            )
 
     def _differences(self, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
         passed_over = HARDWARE if self._job.runtime.allow_unlike_ranks else ()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lossgrid import precision
 from lossgrid.curvature import CurvatureEvaluator, vectors_bytes
+from lossgrid.data import Split
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.worker import Evaluator
 from lossgrid.engine.world import World
@@ -37,9 +38,9 @@ from lossgrid.evaluate import (
 from lossgrid.evaluate.device import keep_memory, lanes, own_device
 from lossgrid.evaluate.tuning import Tuned, candidates, shortened, tune
 from lossgrid.evaluate.widths import widths
-from lossgrid.fingerprint import fingerprint, place_parts, plan_parts
+from lossgrid.fingerprint import fingerprint, place_parts, plan_parts, weights_part
 from lossgrid.job import EvaluationSpec, Job
-from lossgrid.problem import Problem, load_checkpoint, load_problem, shuffled
+from lossgrid.problem import Problem, State, load_checkpoint, load_problem, shuffled
 from lossgrid.shortage import fitting
 from lossgrid.space import (
     Grid,
@@ -58,6 +59,23 @@ KEPT = 0.5
 
 
 @dataclass(frozen=True)
+class Common:
+    """What takes time to load and memory to hold, and is only read: one rank can do it for others.
+
+    Attributes:
+        weights: of the model, by name.
+        splits: as they are evaluated.
+        plane: theta and directions.
+        made_of: the fingerprint of all this.
+    """
+
+    weights: State
+    splits: dict[str, Split]
+    plane: Plane
+    made_of: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Loaded:
     """What one rank has of a job, and what it computes on.
 
@@ -68,7 +86,7 @@ class Loaded:
         device: of this rank.
         lanes: batches that it runs at a time.
         sharers: ranks that share its memory, itself among them.
-        fingerprint: what all this was made of.
+        made_of: the fingerprint of model, data and plane.
     """
 
     problem: Problem
@@ -77,7 +95,22 @@ class Loaded:
     device: torch.device
     lanes: int
     sharers: int
-    fingerprint: dict[str, str]
+    made_of: dict[str, str]
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What all this was made of."""
+        return self.made_of | place_parts(self.device)
+
+    def common(self) -> Common:
+        """What of it another rank can have as well."""
+        weights = self.problem.build_model().state_dict()
+        return Common(weights, self.problem.splits, self.plane, self.made_of)
+
+    def having(self, common: Common) -> Loaded:
+        """The same, with that of it from elsewhere."""
+        problem = replace(self.problem, splits=common.splits)
+        return replace(self, problem=problem, plane=common.plane)
 
     def warning(self) -> str | None:
         """A sentence on points of the grid that have no loss, if it is known that there are any."""
@@ -248,13 +281,16 @@ def prepare(job: Job, world: World, stored: Plan | None = None) -> Prepared:
     return equip(job, loaded, choose(job, loaded, stored, free_memory(loaded)))
 
 
-def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
-    """Load the job's parts, on every rank; nothing is learned of what others have.
+def load(
+    job: Job, world: World, principal: Principal | None = None, common: Common | None = None
+) -> Loaded:
+    """Load the job's parts; nothing is learned of what other ranks have.
 
     Args:
         job: what to compute.
         world: the rank's place among the others, which decides its device and cores.
         principal: the components that directions of kind pca are, found by one rank for all.
+        common: what another rank has loaded.
 
     Raises:
         OutOfMemoryError: memory does not suffice for a part.
@@ -263,6 +299,23 @@ def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
     share = job.runtime.share_gpus
     device = own_device(job.evaluation.device, world.local_rank, world.local_size, share)
     torch.set_num_threads(1)  # else all ranks of a node load with all of its cores, and wait
+    grid = Grid.of(job)
+    if common is None:
+        problem, plane, made_of = _all_loaded(job, grid, principal)
+    else:
+        problem = load_problem(job, common.weights, common.splits)
+        own = weights_part(problem.build_model())  # which a factory may have made
+        plane, made_of = common.plane, common.made_of | own
+    sharers = world.local_size
+    if device.type == "cuda":
+        sharers = math.ceil(sharers / torch.cuda.device_count())
+    return Loaded(problem, plane, grid, device, lanes(device, world.cores), sharers, made_of)
+
+
+def _all_loaded(
+    job: Job, grid: Grid, principal: Principal | None
+) -> tuple[Problem, Plane, dict[str, str]]:
+    """The problem, the plane, and what they are made of."""
     problem = load_problem(job)
     if job.evaluation.tolerance is not None:
         with fitting("data in random order"):
@@ -271,12 +324,7 @@ def load(job: Job, world: World, principal: Principal | None = None) -> Loaded:
     with fitting("weights and directions"):
         model = problem.build_model()
         plane = build_plane(job, model, dtype_of(job.evaluation.precision), principal)
-        grid = Grid.of(job)
-        made_of = fingerprint(job, model, problem, plane, grid) | place_parts(device)
-    sharers = world.local_size
-    if device.type == "cuda":
-        sharers = math.ceil(sharers / torch.cuda.device_count())
-    return Loaded(problem, plane, grid, device, lanes(device, world.cores), sharers, made_of)
+        return problem, plane, fingerprint(job, model, problem, plane, grid)
 
 
 def free_memory(loaded: Loaded) -> int:

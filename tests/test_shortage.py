@@ -11,7 +11,7 @@ import torch
 
 from lossgrid.errors import OutOfMemoryError, UserError
 from lossgrid.shortage import fitting, shortage_named
-from tests.mpi import MPICH_WHEEL, mpirun
+from tests.mpi import MPICH_WHEEL, TWO_NODES, mpirun
 from tests.toy import toy_job
 
 
@@ -66,7 +66,9 @@ def test_what_does_not_fit_is_named_once() -> None:
 def test_data_that_do_not_fit_end_a_run_by_one_sentence(victim: int, tmp_path: Path) -> None:
     data = {"train": {"factory": "toy.py:vast", "kwargs": {"rank": victim}}}
     job = toy_job(tmp_path, data=data)
-    done = mpirun(MPICH_WHEEL, 2, ["-m", "lossgrid", "run", job], timeout=120)
+    environment = MPICH_WHEEL.environment() | TWO_NODES  # each of which loads for itself
+    args = ["-m", "lossgrid", "run", job]
+    done = mpirun(MPICH_WHEEL, 2, args, timeout=120, env=environment)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.strip().splitlines()

@@ -97,12 +97,12 @@ def test_a_rank_that_nobody_hears_ends_all_ranks(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text(
         "import os, sys\n"
-        "import lossgrid.run\n"
+        "import lossgrid.sharing\n"
         "def load(*arguments):\n"
         "    raise RuntimeError('broken')\n"
         "if os.environ['PMI_RANK'] == '1':\n"
         "    sys.stderr = open('/dev/full', 'w', buffering=1)\n"
-        "    lossgrid.run.load = load\n"
+        "    lossgrid.sharing.load = load\n"
         "from lossgrid.cli import main\n"
         "main()\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lossgrid.problem.checkpoint import (
+    State,
     find_checkpoints,
     load_checkpoint,
     open_checkpoint,
@@ -17,6 +18,7 @@ from lossgrid.problem.splits import shuffled
 
 __all__ = [
     "Problem",
+    "State",
     "find_checkpoints",
     "inside",
     "load_callable",

@@ -142,7 +142,11 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
         UserError: if the file cannot be read, does not fit the model (with the names and shapes
             that differ), or holds weights that are not finite.
     """
-    state = read_checkpoint(path)
+    load_state(model, read_checkpoint(path), path)
+
+
+def load_state(model: nn.Module, state: State, path: Path) -> None:
+    """Copy weights that have been read from a checkpoint into the model: see `load_checkpoint`."""
     _check_fit(state, model, path)
     model.load_state_dict(state, strict=False)  # only batch counters can be absent by now
     check_finite(model, f"checkpoint {path}")

@@ -14,7 +14,7 @@ from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.job import Job, ModelSpec, NetworkSpec
 from lossgrid.problem.batchnorm import choose_statistics
-from lossgrid.problem.checkpoint import check_finite, load_checkpoint
+from lossgrid.problem.checkpoint import State, check_finite, load_state, read_checkpoint
 from lossgrid.problem.copies import copied
 from lossgrid.problem.factory import call
 from lossgrid.problem.losses import PerSample, load_loss, load_metrics
@@ -46,21 +46,25 @@ class Problem:
     recompute: int | None = None
 
 
-def load_problem(job: Job) -> Problem:
+def load_problem(
+    job: Job, weights: State | None = None, splits: dict[str, Split] | None = None
+) -> Problem:
     """Load what the job names, and try it on two samples of each split.
+
+    Args:
+        job: what to load.
+        weights: of the model's checkpoint; None to read them here.
+        splits: None to make them here.
 
     Raises:
         OutOfMemoryError: if a part does not fit into memory.
         UserError: if a part cannot be loaded, or the parts do not fit together.
     """
     with fitting("model"):
-        model = load_model(job.model, job.folder)
+        model = load_model(job.model, job.folder, weights)
     batchnorm = job.evaluation.batchnorm
     choose_statistics(model, batchnorm)
-    splits = {}
-    for name, spec in job.data.items():
-        with fitting(f"data.{name}"):
-            splits[name] = load_split(name, spec, job.folder)
+    splits = _splits(job) if splits is None else splits
     loss = load_loss(job.loss, job.folder)
     metrics = load_metrics(list(job.metrics), loss, job.folder)
 
@@ -75,6 +79,14 @@ def load_problem(job: Job) -> Problem:
             probe(trial, name, split, loss, metrics)
     sampled = frozenset(job.sampled)
     return Problem(build_model, splits, loss, metrics, sampled, batchnorm.batches)
+
+
+def _splits(job: Job) -> dict[str, Split]:
+    splits = {}
+    for name, spec in job.data.items():
+        with fitting(f"data.{name}"):
+            splits[name] = load_split(name, spec, job.folder)
+    return splits
 
 
 def make_model(spec: NetworkSpec, folder: Path, seed: int = 0) -> nn.Module:
@@ -92,8 +104,13 @@ def make_model(spec: NetworkSpec, folder: Path, seed: int = 0) -> nn.Module:
     return model
 
 
-def load_model(spec: ModelSpec, folder: Path) -> nn.Module:
+def load_model(spec: ModelSpec, folder: Path, weights: State | None = None) -> nn.Module:
     """The trained model, in eval mode, on the CPU.
+
+    Args:
+        spec: what to load.
+        folder: the job file's.
+        weights: of its checkpoint, if it has one; None to read them here.
 
     Raises:
         UserError: if it cannot be made, or its checkpoint does not fit.
@@ -103,7 +120,7 @@ def load_model(spec: ModelSpec, folder: Path) -> nn.Module:
     if spec.checkpoint is None:
         check_finite(model, f"the model of {spec.factory!r}")
     else:
-        load_checkpoint(model, spec.checkpoint)
+        load_state(model, weights or read_checkpoint(spec.checkpoint), spec.checkpoint)
     return model.cpu().eval()
 
 
