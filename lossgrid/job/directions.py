@@ -21,8 +21,12 @@ class RandomSpec(Section):
     """A Gaussian direction."""
 
     seed: Seed = 0
+    """Of the random numbers."""
     normalization: Literal["filter", "layer", "model", "none"] = "filter"
+    """To the norm of each filter, layer, or the whole of theta: see normalization.md."""
     ignore: list[Group] = Field(default_factory=_biases_and_norms)
+    """Groups that stay still: biases; the parameters of BatchNorm, LayerNorm and their like. By
+    default both."""
 
 
 class DirectionsSpec(Section):
@@ -31,15 +35,30 @@ class DirectionsSpec(Section):
     filled_in = frozenset({"normalization", "ignore"})
 
     kind: Literal["random", "between", "pca", "file"] = "random"
+    """Gaussian; to other checkpoints; principal components of a training run; or from a file: see
+    jobs.md#directions."""
     seed: Seed = 0
+    """Of kind random."""
     draws: Count = 1
+    """Of kind random and a line: how many directions. Each point holds the values along all of
+    them, and their mean."""
     normalization: Literal["filter", "layer", "model", "none"]
+    """To the norm of each filter, layer, or the whole of theta: see normalization.md. By default
+    `filter` for kind random, else `none`; with pca only `none` and `model`."""
     ignore: list[Group]
+    """Groups that stay still: biases; the parameters of BatchNorm, LayerNorm and their like. By
+    default both for kind random, else none."""
     parameters: Patterns = "*"
+    """Patterns of the names that may move, such as "layer3.*", or a list of them."""
     include: Literal["parameters", "state"] = "parameters"
+    """`state` moves BatchNorm's running statistics as well."""
     checkpoints: Checkpoints = Field(default_factory=list)
+    """Of kind between: the one at alpha = 1, and of a plane that at beta = 1. Of kind pca: those
+    of a training run that ends at theta."""
     beta: RandomSpec | None = None
+    """Of kind between, on a plane: a random second axis in the place of the second checkpoint."""
     path: AbsolutePath | None = None
+    """Of kind file: any results file, a direction file of the reference code, or your own."""
 
     @classmethod
     def _complete(cls, data: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:

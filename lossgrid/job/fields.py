@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 _DOTTED = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
 _CALLABLE = re.compile(rf"(?:{_DOTTED}|.+\.py):{_DOTTED}")
+_MOST = 2**31 - 1
 
 
 def expected(allowed: str) -> PydanticCustomError:
@@ -109,7 +110,7 @@ def _integer(value: object, low: int, high: int, allowed: str) -> int:
 
 
 def _count(value: object) -> int:
-    return _integer(value, 1, 2**31 - 1, "an integer >= 1")
+    return _integer(value, 1, _MOST, "an integer >= 1")
 
 
 def _pixels(value: object) -> int:
@@ -117,7 +118,7 @@ def _pixels(value: object) -> int:
 
 
 def _sample_size(value: object) -> int:
-    return _integer(value, 2, 2**31 - 1, "an integer >= 2")
+    return _integer(value, 2, _MOST, "an integer >= 2")
 
 
 def _axis_points(value: object) -> int:
@@ -129,7 +130,7 @@ def _seed(value: object) -> int:
 
 
 def _count_or_auto(value: object) -> int | str:
-    return "auto" if value == "auto" else _integer(value, 1, 2**31 - 1, "auto or an integer >= 1")
+    return "auto" if value == "auto" else _integer(value, 1, _MOST, "auto or an integer >= 1")
 
 
 def _threads(value: object) -> int | str:
@@ -177,25 +178,46 @@ def _listed(value: object) -> list[object]:
     return listed
 
 
+def _number(**bounds: float) -> WithJsonSchema:
+    return WithJsonSchema({"type": "number", **bounds})
+
+
+def _whole(low: int, high: int, *, auto: bool = False) -> WithJsonSchema:
+    """Integers of a range, as `_integer` has it."""
+    whole: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}
+    return WithJsonSchema({"anyOf": [{"const": "auto"}, whole]} if auto else whole)
+
+
+def _one_or_more(what: str) -> WithJsonSchema:
+    one = {"type": "string", "title": what}
+    many = {"type": "array", "items": one, "minItems": 1}
+    return WithJsonSchema({"anyOf": [one, many]})
+
+
 Text = Annotated[str, BeforeValidator(_text)]
 FileStem = Annotated[str, BeforeValidator(_file_stem)]
-CallableSpec = Annotated[str, BeforeValidator(_callable_spec)]
+CallableSpec = Annotated[
+    str,
+    BeforeValidator(_callable_spec),
+    WithJsonSchema({"type": "string", "pattern": f"^{_CALLABLE.pattern}$"}),
+]
 Real = Annotated[float, BeforeValidator(_real)]
-Positive = Annotated[float, BeforeValidator(_positive)]
-NotNegative = Annotated[float, BeforeValidator(_not_negative)]
-Momentum = Annotated[float, BeforeValidator(_momentum)]
-Share = Annotated[float, BeforeValidator(_share)]
-Duration = Annotated[float, BeforeValidator(_duration)]
-Count = Annotated[int, BeforeValidator(_count)]
-Pixels = Annotated[int, BeforeValidator(_pixels)]
-SampleSize = Annotated[int, BeforeValidator(_sample_size)]
-AxisPoints = Annotated[int, BeforeValidator(_axis_points)]
-Seed = Annotated[int, BeforeValidator(_seed)]
-CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
-Threads = Annotated[int | Literal["auto"], BeforeValidator(_threads)]
+Positive = Annotated[float, BeforeValidator(_positive), _number(exclusiveMinimum=0)]
+NotNegative = Annotated[float, BeforeValidator(_not_negative), _number(minimum=0)]
+Momentum = Annotated[float, BeforeValidator(_momentum), _number(minimum=0, exclusiveMaximum=1)]
+Share = Annotated[float, BeforeValidator(_share), _number(exclusiveMinimum=0, exclusiveMaximum=1)]
+Duration = Annotated[float, BeforeValidator(_duration), _number(minimum=0)]
+Count = Annotated[int, BeforeValidator(_count), _whole(1, _MOST)]
+Pixels = Annotated[int, BeforeValidator(_pixels), _whole(0, 1024)]
+SampleSize = Annotated[int, BeforeValidator(_sample_size), _whole(2, _MOST)]
+AxisPoints = Annotated[int, BeforeValidator(_axis_points), _whole(1, 1_000_000)]
+Seed = Annotated[int, BeforeValidator(_seed), _whole(0, 2**63 - 1)]
+CountOrAuto = Annotated[
+    int | Literal["auto"], BeforeValidator(_count_or_auto), _whole(1, _MOST, auto=True)
+]
+Threads = Annotated[int | Literal["auto"], BeforeValidator(_threads), _whole(1, 1024, auto=True)]
 Switch = StrictBool
 Kwargs = Annotated[dict[str, Any], BeforeValidator(_kwargs)]
-Patterns = Annotated[str | list[str], BeforeValidator(_patterns)]
+Patterns = Annotated[str | list[str], BeforeValidator(_patterns), _one_or_more("name pattern")]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
-_ONE_OR_MORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-Checkpoints = Annotated[list[AbsolutePath], BeforeValidator(_listed), WithJsonSchema(_ONE_OR_MORE)]
+Checkpoints = Annotated[list[AbsolutePath], BeforeValidator(_listed), _one_or_more("path")]

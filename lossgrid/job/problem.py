@@ -67,15 +67,24 @@ class NetworkSpec(Section):
     """How to build the network."""
 
     factory: CallableSpec
+    """What returns the `torch.nn.Module`: "module:callable" or "file.py:callable"."""
     kwargs: Kwargs = Field(default_factory=dict)
+    """The factory's arguments."""
 
 
 class ModelSpec(NetworkSpec):
     """The trained network: where its weights are, what it should score."""
 
     checkpoint: AbsolutePath | None = None
+    """The weights, theta: `torch.save` of a state_dict, or of a dictionary with one under
+    `state_dict`, `model_state_dict` or `model`; or .safetensors. A prefix `module.` is dropped.
+    Without it the factory's own weights are theta."""
     recipe: CallableSpec | None = None
+    """Called with the model to train it in place, if the checkpoint is not there yet; the result is
+    saved there."""
     expect: dict[str, Real] = Field(default_factory=dict)
+    """Results at theta, such as {test_accuracy: 0.93}: the run stops if one is off by more than
+    0.005, since the preprocessing is wrong then."""
 
     @model_validator(mode="after")
     def _check_recipe(self) -> ModelSpec:
@@ -88,9 +97,16 @@ class SplitSpec(Section):
     """One set of samples; `samples` of them drawn with `seed`, or all."""
 
     factory: CallableSpec
+    """What returns `(inputs, targets)`, a map-style Dataset or a `lossgrid.data.Split`: see
+    jobs.md#your-own-code."""
     kwargs: Kwargs = Field(default_factory=dict)
+    """The factory's arguments."""
     samples: Count | None = None
+    """The first n of a permutation drawn with the seed, the same at every point; by default all, in
+    the file's order. With it there is a result more, <split>_loss_se_data: see
+    jobs.md#samples-of-the-data."""
     seed: Seed = 0
+    """Of that permutation."""
 
 
 def _splits(value: object) -> object:

@@ -55,8 +55,12 @@ class TrajectorySpec(Section):
     """
 
     checkpoints: Checkpoints
+    """A file, a pattern such as run/epoch-*.pt (in the order of the numbers in the names), or a
+    list of these."""
     epochs: list[Real] | None = None
+    """A number a checkpoint, for files that don't tell it."""
     learning_rates: list[Real] | None = None
+    """A number a checkpoint, with which it was reached, for files that don't tell it."""
 
 
 def _trajectories(value: object) -> object:
@@ -75,8 +79,11 @@ class AxisSpec(Section):
     """`points` equidistant coordinates from `min` to `max`, both included."""
 
     min: Real
+    """The first coordinate."""
     max: Real
+    """The last coordinate."""
     points: AxisPoints
+    """How many there are, both ends included."""
 
     @model_validator(mode="after")
     def _check_range(self) -> AxisSpec:
@@ -96,19 +103,30 @@ class GridSpec(Section):
     """A plane of alpha by beta, or a line along alpha."""
 
     alpha: AxisSpec
+    """Along the first direction."""
     beta: AxisSpec | None = None
+    """Along the second direction; without it the grid is a line."""
     refine: Share | None = None
+    """Points are interpolated, not computed, where that was right within this share of the value
+    (+ 0.01) on the lattice twice as coarse. They have status 3. Rank 0 holds every result in memory
+    and writes the file. Does not go with `evaluation.tolerance`."""
 
 
 class RuntimeSpec(Section):
     """How the ranks share the work; changes no result."""
 
     chunk: CountOrAuto = "auto"
+    """Points handed out at a time; `auto` follows each rank's speed."""
     coordinator: Literal["shared", "dedicated"] = "shared"
+    """Whether rank 0 computes as well."""
     writer: Literal["auto", "parallel", "coordinator"] = "auto"
+    """All ranks write the file (h5py built with MPI), or rank 0 for them."""
     sync_seconds: Duration = 30.0
+    """How much a power loss may cost; a kill costs nothing that was stored."""
     share_gpus: Switch = False
+    """Let several ranks use one GPU."""
     allow_unlike_ranks: Switch = False
+    """Let ranks on unlike processors work together: bits may then differ."""
 
 
 class Job(Section):
@@ -120,17 +138,31 @@ class Job(Section):
     filled_in = frozenset({"name", "output", "metrics"})
 
     name: FileStem
+    """By default the job file's name without its suffix."""
     output: AbsolutePath
+    """The results file, ending in .vtkhdf; by default out/<name>.vtkhdf beside the job file."""
     model: ModelSpec
+    """The trained network."""
     data: Splits
+    """One entry a split; its name begins the names of its results."""
     loss: Loss = "cross_entropy"
+    """`cross_entropy`, `next_token` (language models), `mse`, or a function of outputs and targets
+    that returns one loss a sample."""
     metrics: Metrics
+    """`loss`, `accuracy`, a loss as above, or functions like it. Each split gets each metric, as
+    <split>_<metric>. By default `[loss, accuracy]` with cross_entropy, else `[loss]`."""
     directions: DirectionsSpec = Field(default_factory=lambda: DirectionsSpec.model_validate({}))
+    """What alpha and beta move the parameters along."""
     trajectories: Trajectories = Field(default_factory=dict)
+    """Training runs, by names of yours, to be projected onto the plane: see trajectories.md."""
     grid: GridSpec
+    """Where the loss is computed."""
     evaluation: EvaluationSpec = EvaluationSpec()
+    """How one grid point is computed."""
     curvature: CurvatureSpec | None = None
+    """How the loss bends at each point, as further columns: see curvature.md."""
     runtime: RuntimeSpec = RuntimeSpec()
+    """How the ranks share the work."""
 
     _path: Path = PrivateAttr()
 

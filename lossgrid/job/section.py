@@ -22,7 +22,7 @@ from lossgrid.job.fields import expected, refusal
 class Section(BaseModel):
     """A mapping of a file with a fixed set of keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     filled_in: ClassVar[frozenset[str]] = frozenset()
     """Keys that may be left out, as their defaults follow from other keys (see `_complete`)."""
