@@ -33,7 +33,7 @@ def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
     netCDF, `.h5` as the reference code of Li et al. writes it, `.npz` as Landscaper does, and
     `.pvd` a series of surfaces on one scale, each in a .vts beside it. All but .pvd take one
     landscape.
-    What is pending is NaN in all of them. `look` may only say what concerns the format.
+    What is pending or failed is NaN in all of them. `look` may only say what concerns the format.
 
     Returns: what was written and what is missing, for people.
 
@@ -134,7 +134,7 @@ class _Scene:
 
 def _all_columns(results: Landscape, column: str | None) -> Snapshot:
     columns = list(results.values)
-    return Snapshot.of(results, choose_column(results, column), columns)
+    return Snapshot.of(results, choose_column(results, column), columns, stored=True)
 
 
 def _surface(scene: _Scene, output: Path) -> str:
@@ -224,7 +224,7 @@ def _series(results: Sequence[Landscape], output: Path, look: Look) -> str:
                 "export planes with planes"
             )
     column = choose_column(results[0], look.column)
-    shown = [Snapshot.of(one, choose_column(one, column), [column]) for one in results]
+    shown = [Snapshot.of(one, choose_column(one, column), [column], stored=True) for one in results]
     for snapshot in shown:
         snapshot.check_drawable()
     together = np.concatenate([snapshot.values.ravel() for snapshot in shown])

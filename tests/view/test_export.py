@@ -104,6 +104,15 @@ def test_all_columns_are_there(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.vti", "a.vts"]
 
 
+def test_accuracies_are_as_they_are_stored(tmp_path: Path) -> None:
+    """A figure leaves out those whose loss is NaN."""
+    values = {"test_loss": np.full(BOWL.shape, np.nan), "test_accuracy": BOWL / 100}
+    export([plane(values=values)], tmp_path / "a.vti", Look())
+    np.testing.assert_array_equal(
+        array(opened(tmp_path / "a.vti"), "test_accuracy"), BOWL.ravel() / 100
+    )
+
+
 def heights(landscape: Made, folder: Path, **look: object) -> np.ndarray:
     export([landscape], folder / "a.vts", Look(**look))  # type: ignore[arg-type]
     return points(opened(folder / "a.vts"))[:, 2]

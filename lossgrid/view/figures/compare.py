@@ -179,5 +179,6 @@ def test_error(landscape: Landscape) -> float | None:
     near = all(abs(axis[i]) <= _ZERO * np.ptp(axis) for axis, i in zip(axes, theta, strict=True))
     if "test_accuracy" not in landscape.values or not near:
         return None
-    accuracy = float(landscape.values["test_accuracy"][theta])
+    column = "test_accuracy"
+    accuracy = float(Snapshot.of(landscape, column, [column]).values[theta])
     return 1.0 - accuracy if np.isfinite(accuracy) else None

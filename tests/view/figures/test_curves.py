@@ -93,6 +93,34 @@ def test_pending_points_are_left_out_and_bad_values_are_gaps() -> None:
     assert curve.get_marker() == "."
 
 
+def test_an_accuracy_is_a_gap_where_its_loss_is_nan() -> None:
+    loss, accuracy = 1.0 + ALPHA**2, np.full(25, 0.5)
+    loss[:3], loss[20] = np.nan, np.inf
+    values = {"test_loss": loss, "test_accuracy": accuracy, "train_accuracy": accuracy}
+    curves = {str(one.get_label()): one.get_ydata() for one in drawn(line(values=values)).lines}
+    shown = np.isfinite(np.asarray(curves["test accuracy"]))
+    np.testing.assert_array_equal(shown, np.arange(25) > 2)
+    assert np.isfinite(np.asarray(curves["train accuracy"])).all()
+
+
+def test_an_accuracy_along_one_direction_is_left_out_where_its_loss_is_nan() -> None:
+    both = {
+        f"test_{metric}_d{draw}": np.ones(25) for draw in (0, 1) for metric in ("loss", "accuracy")
+    }
+    both["test_loss_d1"] = np.where(ALPHA < 0, np.nan, 1.0)
+    mean = {"test_loss": both["test_loss_d1"], "test_accuracy": np.ones(25)}
+    draws = curves_of(line(values=mean | both), ()).draws["test_accuracy"]
+    assert np.isfinite(draws[0]).all()
+    np.testing.assert_array_equal(np.isnan(draws[1]), ALPHA < 0)
+
+
+def test_what_a_failed_point_holds_is_a_gap() -> None:
+    status = np.ones(25, np.uint8)
+    status[5] = 2
+    for curve in drawn(line(status=status)).lines:
+        np.testing.assert_array_equal(np.isnan(np.asarray(curve.get_ydata())), status == 2)
+
+
 def test_an_axis_without_finite_values_is_left_out() -> None:
     values = {"test_loss": ALPHA**2, "test_accuracy": np.full(25, np.nan)}
     assert len(drawn(line(values=values)).axes) == 1
