@@ -89,6 +89,7 @@ const PRINTED = 4; // pixels of a saved picture for each of the screen
 
 /** A picture in print resolution, with a title, since the page's header is not in it. */
 async function save(id) {
+  if (id === "surface") await finish();
   const plot = element(id), { width, height: tall } = plot.getBoundingClientRect();
   const words = `${landscape.name}: ${isPlane ? columns[state.column].words : id.replace("metric-", "").replaceAll("_", " ")}`;
   const margin = { ...plot.layout.margin, t: 44 };

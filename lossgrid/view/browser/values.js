@@ -22,6 +22,7 @@ const state = {
   pin: null, // [row, column] of the point whose cuts are shown
   cursor: null, // and of the one under the mouse
   camera: CAMERA,
+  whole: false, // whether the surface is drawn with all its points
 };
 
 const element = (id) => document.getElementById(id);
