@@ -142,7 +142,8 @@ class Surface(Mapping[str, NDArray[np.float64]]):
 
         Args:
             *columns: a panel each, or a curve each on a line; by default the main loss.
-            **options: of `lossgrid.view.figures.options.Options`, such as kind="heat".
+            **options: of `lossgrid.view.figures.options.Options`, such as kind="heat" or
+                spectrum=True.
 
         Raises:
             UserError: nothing to draw, no such column, or matplotlib is missing.
