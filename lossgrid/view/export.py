@@ -9,7 +9,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -24,6 +24,9 @@ from lossgrid.view.path import SurfacePath
 from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
 from lossgrid.view.snapshot import Snapshot, choose_column, is_plane
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 
 def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
@@ -79,10 +82,10 @@ def export_script(results: Sequence[Landscape], surface: Path, output: Path, loo
             f"{scene.snapshot.name}: is a line, and ParaView scripts draw planes; see plot"
         )
     told = [_surface(scene, surface)]
-    lines = None
-    if scene.relief.levels:
+    lines, found = None, _lines(scene)
+    if found is not None:
         lines = surface.with_name(f"{surface.stem}-contours.vtp")
-        told.insert(0, _contours(scene, lines).splitlines()[0])
+        told.insert(0, _write_lines(scene, found, lines).splitlines()[0])
     with whole(output) as partial:
         partial.write_text(script(scene.snapshot, scene.relief, surface, lines, output))
     return "\n".join([f"{output}: draws it with pvbatch or ParaView's Python shell", *told])
@@ -148,19 +151,35 @@ def _surface(scene: _Scene, output: Path) -> str:
 
 
 def _contours(scene: _Scene, output: Path) -> str:
-    from lossgrid.view import vtkfiles
-
-    snapshot, relief = scene.snapshot, scene.relief
+    snapshot, shown = scene.snapshot, scene.relief.shown
     if not snapshot.is_plane:
         raise UserError(f"{snapshot.name}: a line has no contour lines; export it as .vts")
-    if not relief.levels:
-        low, high = relief.shown.low, relief.shown.high
+    lines = _lines(scene)
+    if lines is None:
+        gaps = f" ({snapshot.gaps()})" if snapshot.gaps() else ""
         raise UserError(
-            f"{snapshot.name}: no contour lines, {snapshot.column} is from {low:g} to {high:g}"
+            f"{snapshot.name}: no contour lines, {snapshot.column} is from {shown.low:g} to "
+            f"{shown.high:g}{gaps}"
         )
-    vtkfiles.write(vtkfiles.contours(snapshot, relief), output)
-    levels = ", ".join(f"{level:g}" for level in relief.levels)
-    return _told(output, f"contour lines of {snapshot.column} at {levels}", snapshot)
+    return _write_lines(scene, lines, output)
+
+
+def _lines(scene: _Scene) -> vtkPolyData | None:
+    """The contour lines, or None where there is no level or too few points side by side."""
+    from lossgrid.view import vtkfiles
+
+    if not scene.relief.levels:
+        return None
+    lines = vtkfiles.contours(scene.snapshot, scene.relief)
+    return lines if lines.GetNumberOfLines() else None
+
+
+def _write_lines(scene: _Scene, lines: vtkPolyData, output: Path) -> str:
+    from lossgrid.view import vtkfiles
+
+    vtkfiles.write(lines, output)
+    levels = ", ".join(f"{level:g}" for level in scene.relief.levels)
+    return _told(output, f"contour lines of {scene.snapshot.column} at {levels}", scene.snapshot)
 
 
 def _image(snapshot: Snapshot, output: Path) -> str:

@@ -87,7 +87,7 @@ def mesh(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
 def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     """The relief's contour lines on its surface, joined, each point with its level.
 
-    Squares with a corner that has no value have none.
+    Squares with a corner that has no value have none; there may be no line at all.
     """
     squares = mesh(snapshot, relief)
     squares.GetPointData().SetScalars(_array("rise", relief.rise(snapshot.values).ravel()))
@@ -103,6 +103,8 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     joined.Update()
     found = joined.GetOutput()
     lines = vtkPolyData()
+    if not found.GetNumberOfLines():
+        return lines
     lines.SetPoints(found.GetPoints())
     lines.SetLines(found.GetLines())
     reached = numpy_support.vtk_to_numpy(  # type: ignore[no-untyped-call]

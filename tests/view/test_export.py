@@ -23,7 +23,7 @@ from vtkmodules.vtkIOXML import (
 
 from lossgrid.errors import UserError
 from lossgrid.store.trajectory import Trajectory
-from lossgrid.view.export import export, export_trajectory
+from lossgrid.view.export import export, export_script, export_trajectory
 from lossgrid.view.relief import Look
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, line, plane
 
@@ -220,6 +220,18 @@ def test_contour_lines_keep_off_what_is_missing(tmp_path: Path) -> None:
     assert np.isfinite(z).all()
     assert lines.GetNumberOfPoints() > 100
     assert not ((x < ALPHA[10] - 1e-9) & (y < BETA[8] - 1e-9)).any()
+
+
+def test_points_that_are_no_neighbours_have_no_contour_lines(tmp_path: Path) -> None:
+    """Those of a run that has just begun."""
+    status = np.zeros(BOWL.shape, np.uint8)
+    status[::4, ::4] = 1
+    begun = plane(values={"test_loss": np.where(status, BOWL, np.nan)}, status=status)
+    with pytest.raises(UserError, match=r"no contour lines.*\(91.8 % of 425 points pending\)"):
+        export([begun], tmp_path / "a.vtp", Look())
+    told = export_script([begun], tmp_path / "a.vts", tmp_path / "a.py", Look())
+    assert "contour lines" not in told
+    assert sorted(os.listdir(tmp_path)) == ["a.py", "a.vts"]
 
 
 def trained(*places: tuple[float, float]) -> dict[str, Trajectory]:
