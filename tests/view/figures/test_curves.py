@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,19 @@ def test_more_than_two_metrics_are_told() -> None:
 def test_what_is_for_planes_is_told(option: dict[str, object]) -> None:
     with pytest.raises(UserError, match="made: is a line; --levels and --kind are for planes"):
         drawn(line(), **option)
+
+
+def test_labels_of_alpha_stand_apart() -> None:
+    with styled(None):
+        curves = drawn(line(alpha=np.linspace(-0.5, 1.5, 25)))
+        figure = curves.axes[0].get_figure()
+        assert isinstance(figure, Figure)
+        figure.set_size_inches(3.3, 2.8)
+        figure.draw_without_rendering()
+        labels = curves.axes[0].get_xticklabels()
+        boxes = [label.get_window_extent() for label in labels]
+        letter = labels[0].get_fontsize() * figure.dpi / 72
+    assert all(right.x0 - left.x1 > letter / 2 for left, right in pairwise(boxes))
 
 
 def test_pending_points_are_left_out_and_bad_values_are_gaps() -> None:
