@@ -168,8 +168,6 @@ def _lines(scene: _Scene) -> vtkPolyData | None:
     """The contour lines, or None where there is no level or too few points side by side."""
     from lossgrid.view import vtkfiles
 
-    if not scene.relief.levels:
-        return None
     lines = vtkfiles.contours(scene.snapshot, scene.relief)
     return lines if lines.GetNumberOfLines() else None
 

@@ -89,6 +89,9 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
 
     Squares with a corner that has no value have none; there may be no line at all.
     """
+    lines = vtkPolyData()
+    if not relief.levels:
+        return lines
     squares = mesh(snapshot, relief)
     squares.GetPointData().SetScalars(_array("rise", relief.rise(snapshot.values).ravel()))
     filtered = vtkContourFilter()
@@ -102,7 +105,6 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     joined.SetMaximumLength(snapshot.values.size)
     joined.Update()
     found = joined.GetOutput()
-    lines = vtkPolyData()
     if not found.GetNumberOfLines():
         return lines
     lines.SetPoints(found.GetPoints())
