@@ -83,6 +83,9 @@ function listen() {
   element("surface").on("plotly_afterplot", markSurface);
   element("row").addEventListener("input", ({ target }) => pinAt([Number(target.value), state.pin[1]]));
   element("col").addEventListener("input", ({ target }) => pinAt([state.pin[0], Number(target.value)]));
+  for (const event of ["pointermove", "pointerdown", "pointerup", "pointercancel", "wheel", "keydown"]) {
+    document.addEventListener(event, ({ buttons }) => finishLater(buttons), { passive: true, capture: true });
+  }
 }
 
 const PRINTED = 4; // pixels of a saved picture for each of the screen

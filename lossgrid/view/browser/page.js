@@ -96,9 +96,6 @@ async function begin() {
   for (const button of document.querySelectorAll("[data-saves]")) {
     button.addEventListener("click", () => save(button.dataset.saves));
   }
-  for (const event of ["pointermove", "pointerdown", "pointerup", "pointercancel", "wheel", "keydown"]) {
-    document.addEventListener(event, ({ buttons }) => finishLater(buttons), { passive: true, capture: true });
-  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
 
