@@ -442,6 +442,7 @@ def test_a_line_has_curves_of_all_columns(visit: Visit) -> None:
     page.locator("#log").click()
     drawn(page, 2)
     assert (np.abs(before - pixels(page, "#metric-loss")) > 0.1).mean() > 0.005
+    assert page.evaluate("rest") is None  # no surface is to be finished
     with page.expect_download() as download:
         page.locator('[data-saves="metric-loss"]').click()
     assert download.value.suggested_filename == "made-metric-loss.png"
