@@ -92,7 +92,7 @@ class Surface(Mapping[str, NDArray[np.float64]]):
     def __getitem__(self, column: str) -> NDArray[np.float64]:
         """Values of a column; KeyError if there is none of that name."""
         status = self.status  # before the values, which a run stores first
-        return np.where(status == PENDING, np.nan, self._results.values[column])
+        return np.where(np.isin(status, (PENDING, FAILED)), np.nan, self._results.values[column])
 
     def __iter__(self) -> Iterator[str]:
         """Names of the columns, in the job's order."""
@@ -142,7 +142,8 @@ class Surface(Mapping[str, NDArray[np.float64]]):
 
         Args:
             *columns: a panel each, or a curve each on a line; by default the main loss.
-            **options: of `lossgrid.view.figures.options.Options`, such as kind="heat".
+            **options: of `lossgrid.view.figures.options.Options`, such as kind="heat" or
+                spectrum=True.
 
         Raises:
             UserError: nothing to draw, no such column, or matplotlib is missing.
@@ -161,7 +162,7 @@ class Surface(Mapping[str, NDArray[np.float64]]):
         from lossgrid.view.labelled import dataset
 
         columns = list(self)
-        return dataset(Snapshot.of(self._results, columns[0], columns))
+        return dataset(Snapshot.of(self._results, columns[0], columns, stored=True))
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a point, with alpha, beta (unless it is a line) and all columns.

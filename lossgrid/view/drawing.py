@@ -67,8 +67,9 @@ def _check_drawing() -> None:
 def _pictures(scene: Scene) -> Iterator[Image.Image]:
     renderer = vtkRenderer()
     renderer.AddActor(_surface(scene))
-    if scene.relief.levels:
-        renderer.AddActor(_lines(scene))
+    lines = vtkfiles.contours(scene.surface, scene.relief)
+    if lines.GetNumberOfLines():
+        renderer.AddActor(_tubes(lines, scene))
     _lights().AddLightsToRenderer(renderer)
     if scene.background is not None:
         renderer.SetBackground(*(part / 255 for part in scene.background))
@@ -97,10 +98,10 @@ def _surface(scene: Scene) -> vtkActor:
     return actor
 
 
-def _lines(scene: Scene) -> vtkActor:
+def _tubes(lines: vtkPolyData, scene: Scene) -> vtkActor:
     """Contour lines as thin tubes, which lie half in the surface from wherever they are seen."""
     tubes = vtkTubeFilter()
-    tubes.SetInputData(vtkfiles.contours(scene.surface, scene.relief))
+    tubes.SetInputData(lines)
     tubes.SetNumberOfSides(_SIDES)
     camera = scene.cameras[0]
     half_height = float(np.linalg.norm(camera.place - camera.focus)) * np.tan(

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +25,9 @@ from lossgrid.view.relief import Look, Relief
 from lossgrid.view.saving import whole
 from lossgrid.view.snapshot import Snapshot, choose_column, is_plane
 
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
+
 
 def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
     """Write landscapes into `output` in the format of its suffix.
@@ -33,7 +36,7 @@ def export(results: Sequence[Landscape], output: Path, look: Look) -> str:
     netCDF, `.h5` as the reference code of Li et al. writes it, `.npz` as Landscaper does, and
     `.pvd` a series of surfaces on one scale, each in a .vts beside it. All but .pvd take one
     landscape.
-    What is pending is NaN in all of them. `look` may only say what concerns the format.
+    What is pending or failed is NaN in all of them. `look` may only say what concerns the format.
 
     Returns: what was written and what is missing, for people.
 
@@ -79,10 +82,10 @@ def export_script(results: Sequence[Landscape], surface: Path, output: Path, loo
             f"{scene.snapshot.name}: is a line, and ParaView scripts draw planes; see plot"
         )
     told = [_surface(scene, surface)]
-    lines = None
-    if scene.relief.levels:
+    lines, found = None, _lines(scene)
+    if found is not None:
         lines = surface.with_name(f"{surface.stem}-contours.vtp")
-        told.insert(0, _contours(scene, lines).splitlines()[0])
+        told.insert(0, _write_lines(scene, found, lines).splitlines()[0])
     with whole(output) as partial:
         partial.write_text(script(scene.snapshot, scene.relief, surface, lines, output))
     return "\n".join([f"{output}: draws it with pvbatch or ParaView's Python shell", *told])
@@ -134,7 +137,7 @@ class _Scene:
 
 def _all_columns(results: Landscape, column: str | None) -> Snapshot:
     columns = list(results.values)
-    return Snapshot.of(results, choose_column(results, column), columns)
+    return Snapshot.of(results, choose_column(results, column), columns, stored=True)
 
 
 def _surface(scene: _Scene, output: Path) -> str:
@@ -148,19 +151,33 @@ def _surface(scene: _Scene, output: Path) -> str:
 
 
 def _contours(scene: _Scene, output: Path) -> str:
-    from lossgrid.view import vtkfiles
-
-    snapshot, relief = scene.snapshot, scene.relief
+    snapshot, shown = scene.snapshot, scene.relief.shown
     if not snapshot.is_plane:
         raise UserError(f"{snapshot.name}: a line has no contour lines; export it as .vts")
-    if not relief.levels:
-        low, high = relief.shown.low, relief.shown.high
+    lines = _lines(scene)
+    if lines is None:
+        gaps = f" ({snapshot.gaps()})" if snapshot.gaps() else ""
         raise UserError(
-            f"{snapshot.name}: no contour lines, {snapshot.column} is from {low:g} to {high:g}"
+            f"{snapshot.name}: no contour lines, {snapshot.column} is from {shown.low:g} to "
+            f"{shown.high:g}{gaps}"
         )
-    vtkfiles.write(vtkfiles.contours(snapshot, relief), output)
-    levels = ", ".join(f"{level:g}" for level in relief.levels)
-    return _told(output, f"contour lines of {snapshot.column} at {levels}", snapshot)
+    return _write_lines(scene, lines, output)
+
+
+def _lines(scene: _Scene) -> vtkPolyData | None:
+    """The contour lines, or None where there is no level or too few points side by side."""
+    from lossgrid.view import vtkfiles
+
+    lines = vtkfiles.contours(scene.snapshot, scene.relief)
+    return lines if lines.GetNumberOfLines() else None
+
+
+def _write_lines(scene: _Scene, lines: vtkPolyData, output: Path) -> str:
+    from lossgrid.view import vtkfiles
+
+    vtkfiles.write(lines, output)
+    levels = ", ".join(f"{level:g}" for level in scene.relief.levels)
+    return _told(output, f"contour lines of {scene.snapshot.column} at {levels}", scene.snapshot)
 
 
 def _image(snapshot: Snapshot, output: Path) -> str:
@@ -224,7 +241,7 @@ def _series(results: Sequence[Landscape], output: Path, look: Look) -> str:
                 "export planes with planes"
             )
     column = choose_column(results[0], look.column)
-    shown = [Snapshot.of(one, choose_column(one, column), [column]) for one in results]
+    shown = [Snapshot.of(one, choose_column(one, column), [column], stored=True) for one in results]
     for snapshot in shown:
         snapshot.check_drawable()
     together = np.concatenate([snapshot.values.ravel() for snapshot in shown])

@@ -21,9 +21,9 @@ _MOST_UNEQUAL = 3.0  # lengths of axes
 class Snapshot:
     """A landscape at one moment of its run.
 
-    `curves` holds the columns to draw, shape (ny, nx) or (nx,), NaN where pending; `column` is
-    the one that the picture is about. `draws` holds the values along each of several directions
-    whose mean a column is, shape (draws, nx), for the columns of which there are such.
+    `curves` holds the columns to draw, shape (ny, nx) or (nx,), NaN where pending or failed;
+    `column` is the one that the picture is about. `draws` holds the values along each of several
+    directions whose mean a column is, shape (draws, nx), for the columns of which there are such.
     """
 
     name: str
@@ -35,15 +35,25 @@ class Snapshot:
     draws: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, results: Landscape, column: str, columns: Sequence[str]) -> Snapshot:
-        """Read `columns`, of which `column` is one."""
+    def of(
+        cls, results: Landscape, column: str, columns: Sequence[str], *, stored: bool = False
+    ) -> Snapshot:
+        """Read `columns`, of which `column` is one.
+
+        Where a loss is NaN the network's outputs are, and its accuracy is that of any guess: NaN
+        here, unless `stored` asks for what the file has.
+        """
         # Writers store a value before its status, so status is read before values.
         status = results.status
-        pending = status == PENDING
+        missing = np.isin(status, (PENDING, FAILED))
 
         def read(name: str) -> NDArray[np.float64]:
             known = results.layers if name in results.layers else results.values
-            return np.where(pending, np.nan, known[name])
+            values = np.where(missing, np.nan, known[name])
+            loss = loss_of(name)
+            if stored or loss not in results.values:
+                return values
+            return np.where(np.isnan(results.values[loss]), np.nan, values)
 
         curves = {name: read(name) for name in columns}
         parts = {name: draws_of(name, results.values) for name in columns}
@@ -138,6 +148,13 @@ class Snapshot:
 def draws_of(column: str, columns: Container[str]) -> list[str]:
     """The columns `<column>_d<k>` among others, of which a column is the mean."""
     return list(takewhile(columns.__contains__, (f"{column}_d{draw}" for draw in count())))
+
+
+def loss_of(accuracy: str) -> str:
+    """The loss beside an accuracy, also beside that along one of several directions; else ""."""
+    split, metric = parts(accuracy)
+    is_one = metric.startswith("accuracy")
+    return f"{split}_{metric.replace('accuracy', 'loss', 1)}" if is_one else ""
 
 
 def is_fraction(column: str) -> bool:

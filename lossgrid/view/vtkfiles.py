@@ -87,8 +87,11 @@ def mesh(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
 def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     """The relief's contour lines on its surface, joined, each point with its level.
 
-    Squares with a corner that has no value have none.
+    Squares with a corner that has no value have none; there may be no line at all.
     """
+    lines = vtkPolyData()
+    if not relief.levels:
+        return lines
     squares = mesh(snapshot, relief)
     squares.GetPointData().SetScalars(_array("rise", relief.rise(snapshot.values).ravel()))
     filtered = vtkContourFilter()
@@ -102,7 +105,8 @@ def contours(snapshot: Snapshot, relief: Relief) -> vtkPolyData:
     joined.SetMaximumLength(snapshot.values.size)
     joined.Update()
     found = joined.GetOutput()
-    lines = vtkPolyData()
+    if not found.GetNumberOfLines():
+        return lines
     lines.SetPoints(found.GetPoints())
     lines.SetLines(found.GetLines())
     reached = numpy_support.vtk_to_numpy(  # type: ignore[no-untyped-call]

@@ -11,11 +11,14 @@ import pytest
 from matplotlib.figure import Figure
 
 import lossgrid
+from lossgrid.api.surface import Surface
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.run import run
+from lossgrid.store.spectra import Spectra
 from tests.runs import plane, results
 from tests.toy import toy_job
+from tests.view.landscapes import ALPHA, line
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,16 @@ def test_a_figure(surface: lossgrid.Surface, tmp_path: Path) -> None:
     panels = [axes for axes in figure.axes if axes.get_xlabel()]
     assert len(panels) == 2
     assert panels[0].collections or panels[0].images
+
+
+def test_figures_of_eigenvalues_and_layers() -> None:
+    nodes = np.array([[[[-0.5, 10.0], [0.9, 0.1]]]])
+    spectra = Spectra(np.zeros(1), np.zeros(1), {"train": nodes}, 1000)
+    layers = {f"train_activation_mean@{layer}": ALPHA**2 for layer in ("stem", "fc")}
+    surface = Surface(line(spectra=spectra, layers=layers))  # type: ignore[arg-type]
+    for option, heading in (("spectrum", "eigenvalues"), ("layers", "train activation mean")):
+        figure = surface.plot(**{option: True})
+        assert figure.axes[0].get_title() == f"made: {heading}"
 
 
 def test_a_notebook_shows_a_figure(surface: lossgrid.Surface) -> None:

@@ -23,7 +23,7 @@ from vtkmodules.vtkIOXML import (
 
 from lossgrid.errors import UserError
 from lossgrid.store.trajectory import Trajectory
-from lossgrid.view.export import export, export_trajectory
+from lossgrid.view.export import export, export_script, export_trajectory
 from lossgrid.view.relief import Look
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, line, plane
 
@@ -102,6 +102,15 @@ def test_all_columns_are_there(tmp_path: Path) -> None:
         for name, values in columns.items():
             np.testing.assert_array_equal(array(data, name), values.ravel())
     assert sorted(os.listdir(tmp_path)) == ["a.vti", "a.vts"]
+
+
+def test_accuracies_are_as_they_are_stored(tmp_path: Path) -> None:
+    """A figure leaves out those whose loss is NaN."""
+    values = {"test_loss": np.full(BOWL.shape, np.nan), "test_accuracy": BOWL / 100}
+    export([plane(values=values)], tmp_path / "a.vti", Look())
+    np.testing.assert_array_equal(
+        array(opened(tmp_path / "a.vti"), "test_accuracy"), BOWL.ravel() / 100
+    )
 
 
 def heights(landscape: Made, folder: Path, **look: object) -> np.ndarray:
@@ -211,6 +220,18 @@ def test_contour_lines_keep_off_what_is_missing(tmp_path: Path) -> None:
     assert np.isfinite(z).all()
     assert lines.GetNumberOfPoints() > 100
     assert not ((x < ALPHA[10] - 1e-9) & (y < BETA[8] - 1e-9)).any()
+
+
+def test_points_that_are_no_neighbours_have_no_contour_lines(tmp_path: Path) -> None:
+    """Those of a run that has just begun."""
+    status = np.zeros(BOWL.shape, np.uint8)
+    status[::4, ::4] = 1
+    begun = plane(values={"test_loss": np.where(status, BOWL, np.nan)}, status=status)
+    with pytest.raises(UserError, match=r"no contour lines.*\(91.8 % of 425 points pending\)"):
+        export([begun], tmp_path / "a.vtp", Look())
+    told = export_script([begun], tmp_path / "a.vts", tmp_path / "a.py", Look())
+    assert "contour lines" not in told
+    assert sorted(os.listdir(tmp_path)) == ["a.py", "a.vts"]
 
 
 def trained(*places: tuple[float, float]) -> dict[str, Trajectory]:

@@ -216,6 +216,42 @@ def test_the_switches_change_what_is_drawn(visit: Visit) -> None:
     assert page.locator("tr.shown th").inner_text() == "test accuracy"
 
 
+def test_a_fine_surface_ends_with_all_points(visit: Visit) -> None:
+    """What is seen first has every second one, but for the last of an even number."""
+    alpha, beta = np.linspace(-1, 1, 201), np.linspace(-1, 1, 160)
+    values = 1.5 + alpha[None] ** 2 + beta[:, None]
+    page = visit(Made({"test_loss": values}, alpha, beta, np.ones(values.shape, np.uint8)))
+    wait_whole(page)
+    page.evaluate(
+        "() => { window.seen = []; const page = document.documentElement;"
+        " new MutationObserver(() => seen.push([page.dataset.drawn, page.dataset.whole,"
+        " ...['x', 'y', 'z'].map((axis) => surface.data[0][axis].length)]))"
+        ".observe(page, { attributes: true }); }"
+    )
+    page.locator("#log").check()
+    drawn(page, 2)
+    wait_whole(page)
+    seen = page.evaluate("seen")
+    assert ["2", "false", 101, 80, 80] in seen
+    assert seen[-1] == ["2", "true", 201, 160, 160]
+    heights = page.evaluate("surface.data[0].z.map((row) => Array.from(row))")
+    np.testing.assert_allclose(heights, np.log10(values), rtol=1e-5, atol=1e-6)
+
+
+def test_a_saved_surface_has_all_points(visit: Visit) -> None:
+    axis = np.linspace(-1, 1, 201)
+    values = 1 + axis[None] ** 2 + axis[:, None]
+    page = visit(Made({"test_loss": values}, axis, axis, np.ones(values.shape, np.uint8)))
+    page.evaluate("() => { state.whole = false; return drawSurface(); }")
+    with page.expect_download():
+        page.locator('[data-saves="surface"]').click()
+    assert page.evaluate("surface.data[0].z.length") == 201
+
+
+def wait_whole(page: Any) -> None:
+    page.wait_for_selector('html[data-whole="true"]', state="attached")
+
+
 def test_the_mouse_over_the_contours_shows_on_the_surface(visit: Visit) -> None:
     page = visit(plane(values=BOTH))
     hover(page, *place(page, ALPHA[COLUMN], BETA[ROW]))
@@ -406,6 +442,7 @@ def test_a_line_has_curves_of_all_columns(visit: Visit) -> None:
     page.locator("#log").click()
     drawn(page, 2)
     assert (np.abs(before - pixels(page, "#metric-loss")) > 0.1).mean() > 0.005
+    assert page.evaluate("rest") is None  # no surface is to be finished
     with page.expect_download() as download:
         page.locator('[data-saves="metric-loss"]').click()
     assert download.value.suggested_filename == "made-metric-loss.png"

@@ -126,6 +126,12 @@ def test_what_is_missing_is_a_hole(tmp_path: Path) -> None:
     assert 0.05 < (whole > holed).mean() < 0.2
 
 
+def test_points_that_are_no_neighbours_are_all_holes(tmp_path: Path) -> None:
+    chequered = np.where(np.indices(BOWL.shape).sum(axis=0) % 2, np.nan, BOWL)
+    pixels = picture(plane(values={"test_loss": chequered}), tmp_path, CLEAR, Look())
+    assert not pixels[..., 3].any()
+
+
 def test_contour_lines_are_lighter_and_where_their_values_are(tmp_path: Path) -> None:
     """On a slope along alpha, which is seen from above as an even one."""
     slope = plane(values={"test_loss": np.broadcast_to(ALPHA + 2, BOWL.shape).copy()})

@@ -83,12 +83,16 @@ function listen() {
   element("surface").on("plotly_afterplot", markSurface);
   element("row").addEventListener("input", ({ target }) => pinAt([Number(target.value), state.pin[1]]));
   element("col").addEventListener("input", ({ target }) => pinAt([state.pin[0], Number(target.value)]));
+  for (const event of ["pointermove", "pointerdown", "pointerup", "pointercancel", "wheel", "keydown"]) {
+    document.addEventListener(event, ({ buttons }) => finishLater(buttons), { passive: true, capture: true });
+  }
 }
 
 const PRINTED = 4; // pixels of a saved picture for each of the screen
 
 /** A picture in print resolution, with a title, since the page's header is not in it. */
 async function save(id) {
+  if (id === "surface") await finish();
   const plot = element(id), { width, height: tall } = plot.getBoundingClientRect();
   const words = `${landscape.name}: ${isPlane ? columns[state.column].words : id.replace("metric-", "").replaceAll("_", " ")}`;
   const margin = { ...plot.layout.margin, t: 44 };

@@ -1,7 +1,6 @@
 // The contours of a plane, and trajectories.
 
 const MOST_LABELS = 7; // of contour lines
-const FINE = 150; // points an axis: with more, they are so close that neither colours nor lines need smoothing
 
 function drawContour() {
   const look = theme(), name = state.column, scale = scaleOf(name), [alpha, beta] = axes;
@@ -29,10 +28,6 @@ function drawContour() {
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
   });
 }
-
-/** Whether points are that close, and even: the last one of a thinned axis may be nearer than the others. */
-const isFine = () => axes.every(({ at }) =>
-  at.length > FINE && Math.abs((at.at(-1) - at.at(-2)) / (at[1] - at[0]) - 1) < 1e-3);
 
 /** Lines of the levels, and labels of some of them: one trace each, whatever their number. */
 function levelLines(scale, z) {

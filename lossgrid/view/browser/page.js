@@ -1,6 +1,11 @@
 // The page: drawn as a whole, and begun.
 
-/** Draw everything; `data-drawn` of the page counts how often that is done. */
+const REST = 500; // milliseconds
+
+/**
+ * Draw everything; `data-drawn` of the page counts how often that is done. A surface of many points is drawn with some
+ * of them at first, and with all once the user rests: without a GPU that takes so long that the page would seem dead.
+ */
 async function draw() {
   const scale = scaleOf(state.column);
   element("log").checked = Boolean(scale && scale.logarithmic);
@@ -8,15 +13,35 @@ async function draw() {
     .some(({ scales }) => scales.logarithmic);
   tell();
   if (isPlane) {
+    state.whole = !isFine();
+    document.documentElement.dataset.whole = state.whole;
     tellPoint();
     tellPin();
     markSurface();
     await Promise.all([drawSurface(), drawContour(), drawCuts()]);
+    requestAnimationFrame(() => requestAnimationFrame(() => finishLater(0))); // what is drawn is on the screen then
   } else {
     await drawLine();
   }
   const page = document.documentElement.dataset;
   page.drawn = Number(page.drawn || 0) + 1;
+}
+
+let rest = null;
+
+/** Finish the surface once the user has rested for a while, from now on, with no button down. */
+function finishLater(buttons) {
+  clearTimeout(rest);
+  if (!state.whole && !buttons) rest = setTimeout(finish, REST);
+}
+
+/** Draw the surface with all its points, unless it is; `data-whole` of the page says whether it is. */
+async function finish() {
+  if (!state.whole) {
+    state.whole = true;
+    await drawSurface();
+  }
+  document.documentElement.dataset.whole = state.whole;
 }
 
 function fill() {

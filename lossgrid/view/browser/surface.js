@@ -13,13 +13,14 @@ function drawSurface() {
   const look = theme(), name = state.column, scale = scaleOf(name), [alpha, beta] = axes;
   if (!scale) return show("surface", [], empty(name));
   const [low, high] = heights(scale);
-  const z = columns[name].values.map((row) => Float64Array.from(row, (value) => height(value, scale)));
+  const shown = (list) => (state.whole ? list : thinned(list, FINE));
+  const z = shown(columns[name].values).map((row) => Float64Array.from(shown(row), (value) => height(value, scale)));
   const axis = (text, range) => ({
     title: { text }, range, nticks: 5, gridcolor: look.line, showspikes: false, showbackground: false,
     color: look.text, zeroline: false,
   });
   const surface = {
-    type: "surface", x: alpha.at, y: beta.at, z,
+    type: "surface", x: shown(alpha.at), y: shown(beta.at), z,
     hoverinfo: "none", // the label is ours, as Plotly mixes up rows and columns of data here
     colorscale: COLOURS, cmin: low, cmax: high, showscale: false,
     contours: { z: linesOnSurface(scale), x: { highlight: false }, y: { highlight: false } },

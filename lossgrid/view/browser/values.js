@@ -12,6 +12,12 @@ const isPlane = axes.length === 2;
 const status = decoded(landscape.status);
 for (const column of Object.values(columns)) column.values = rows(column.values);
 
+const FINE = 150; // points an axis: with more, they are so close that neither colours nor lines need smoothing
+
+/** Whether points are that close, and even: the last one of a thinned axis may be nearer than the others. */
+const isFine = () => axes.every(({ at }) =>
+  at.length > FINE && Math.abs((at.at(-1) - at.at(-2)) / (at[1] - at[0]) - 1) < 1e-3);
+
 const CAMERA = {
   eye: { x: 1.05, y: -1.6, z: 0.95 }, center: { x: 0, y: 0, z: -0.1 }, up: { x: 0, y: 0, z: 1 },
 };
@@ -22,6 +28,7 @@ const state = {
   pin: null, // [row, column] of the point whose cuts are shown
   cursor: null, // and of the one under the mouse
   camera: CAMERA,
+  whole: false, // whether the surface is drawn with all its points
 };
 
 const element = (id) => document.getElementById(id);

@@ -16,7 +16,7 @@ from lossgrid.view.figures.curves import curves_of, draw_curves, sides_of
 from lossgrid.view.figures.heading import write_heading
 from lossgrid.view.figures.options import Options
 from lossgrid.view.figures.plane import draw_plane, label_lines, planes_of
-from lossgrid.view.figures.sheet import add_legend, sheet, told
+from lossgrid.view.figures.sheet import add_legend, gaps_of, sheet
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
 from lossgrid.view.snapshot import Snapshot, is_plane, main_column, words
@@ -59,7 +59,7 @@ def compare(
             spare.remove()
         draw = _draw_planes if planes else _draw_lines
         snapshots = draw(figure, panels[: len(landscapes)], columns, landscapes, options)
-    return told(output, snapshots)
+    return "\n".join([str(output), *gaps_of(snapshots)])
 
 
 def _arrange(panels: int, across: int | None) -> tuple[int, int]:
@@ -179,5 +179,6 @@ def test_error(landscape: Landscape) -> float | None:
     near = all(abs(axis[i]) <= _ZERO * np.ptp(axis) for axis, i in zip(axes, theta, strict=True))
     if "test_accuracy" not in landscape.values or not near:
         return None
-    accuracy = float(landscape.values["test_accuracy"][theta])
+    column = "test_accuracy"
+    accuracy = float(Snapshot.of(landscape, column, [column]).values[theta])
     return 1.0 - accuracy if np.isfinite(accuracy) else None

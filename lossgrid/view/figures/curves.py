@@ -16,6 +16,7 @@ from lossgrid.errors import UserError
 from lossgrid.view import Landscape
 from lossgrid.view.figures.heading import mark_best
 from lossgrid.view.figures.options import Options
+from lossgrid.view.figures.ticks import Few
 from lossgrid.view.scale import Scale, scale_for
 from lossgrid.view.snapshot import Snapshot, choose_column, main_column, parts, words
 
@@ -118,6 +119,7 @@ def draw_curves(axes: Axes, snapshot: Snapshot, sides: Sequence[Side]) -> Curves
     axes.set_xlabel(rf"$\{axis}$")
     if along.size > 1:
         axes.set_xlim(along[0], along[-1])
+    axes.xaxis.set_major_locator(Few())
     axes.grid(axis="x" if len(sides) > 1 else "both")
     return Curves(both, drawn)
 

@@ -15,7 +15,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
@@ -23,6 +23,7 @@ from lossgrid.errors import UserError
 from lossgrid.view import Landscape
 from lossgrid.view.figures.heading import mark_best
 from lossgrid.view.figures.options import Options
+from lossgrid.view.figures.ticks import MOST_STEPS, STEPS, Few, Levels
 from lossgrid.view.scale import Scale
 from lossgrid.view.snapshot import Snapshot, choose_column, steepness, words
 from lossgrid.view.thinning import drawn_lattice
@@ -32,9 +33,6 @@ _DARK_PART = 0.85  # of the colour map: the rest is too light for lines on white
 _LIGHT = 0.36  # the luminance from which black reads better than white
 _LABEL_SIZE = 0.75
 _CLEARANCE = 1.15
-_MOST_STEPS = 4  # between the labelled places of an axis
-_STEPS = (1, 2, 5, 10)
-_TIGHT = 1.5  # ticks on a colour bar for each that matplotlib would put there
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Plane:
             else {"ax": beside, "fraction": 0.03, "pad": 0.02, "aspect": 8 * figure.get_figheight()}
         )
         bar = figure.colorbar(self.colours, spacing="uniform", **place)
-        bar.ax.yaxis.set_major_locator(_Levels(self.levels))
+        bar.ax.yaxis.set_major_locator(Levels(self.levels))
         bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: self.text(value)))
         label = words(self.snapshot.column)
@@ -137,25 +135,6 @@ def mark_best_of_plane(axes: Axes, snapshot: Snapshot) -> None:
     mark_best(axes, *snapshot.best_place)
 
 
-class _Levels(FixedLocator):
-    """All levels, or every second or third where there is no room for their labels."""
-
-    def tick_values(self, vmin: Any, vmax: Any) -> Any:
-        """The levels that are labelled."""
-        self.nbins = max(2, int(_TIGHT * self.axis.get_tick_space()))  # type: ignore[union-attr]
-        return super().tick_values(vmin, vmax)
-
-
-class _Few(MaxNLocator):
-    """Round places along the horizontal axis, fewer where there is no room for their labels."""
-
-    def tick_values(self, vmin: float, vmax: float) -> Any:
-        """The places that are labelled."""
-        assert self.axis is not None
-        self.set_params(nbins=max(1, min(_MOST_STEPS, self.axis.get_tick_space())))
-        return super().tick_values(vmin, vmax)
-
-
 def _levels(scale: Scale, options: Options, column: str) -> list[float]:
     if options.levels is not None and options.kind == "heat":
         raise UserError("--levels: a heat map has no contour lines; leave --kind heat out")
@@ -202,9 +181,9 @@ def _frame(axes: Axes, alpha: NDArray[np.float64], beta: NDArray[np.float64]) ->
     axes.set(
         xlabel=r"$\alpha$", ylabel=r"$\beta$", xlim=(alpha[0], alpha[-1]), ylim=(beta[0], beta[-1])
     )
-    axes.xaxis.set_major_locator(_Few(_MOST_STEPS, steps=_STEPS))
+    axes.xaxis.set_major_locator(Few())
     # Its labels need not share a line; and if they changed with the layout, it would not hold them.
-    axes.yaxis.set_major_locator(MaxNLocator(_MOST_STEPS, steps=_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(MOST_STEPS, steps=STEPS))
     if steepness(alpha, beta) is not None:
         axes.set_aspect("equal")
 

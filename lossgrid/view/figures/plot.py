@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,12 +22,29 @@ from lossgrid.view.figures.plane import (
     mark_best_of_plane,
     planes_of,
 )
-from lossgrid.view.figures.sheet import add_legend, page, sheet, told
+from lossgrid.view.figures.sheet import add_legend, gaps_of, page, sheet
 from lossgrid.view.figures.slopes import draw_slopes
 from lossgrid.view.figures.spectrum import draw_spectra, spectra_of
 from lossgrid.view.figures.trajectory import draw_over_line, draw_over_plane
 from lossgrid.view.scale import scale_for
 from lossgrid.view.snapshot import Snapshot, is_plane, steepness, words
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What is to be drawn, before there is a figure.
+
+    Attributes:
+        draw: does it.
+        panels: that stand in a row.
+        gaps: what is missing, in words.
+        ratio: height of a panel by its width.
+    """
+
+    draw: Callable[[Figure], None]
+    panels: int
+    gaps: Sequence[str]
+    ratio: float = 1.0
 
 
 def plot(results: Landscape, output: Path, options: Options) -> str:
@@ -39,31 +58,10 @@ def plot(results: Landscape, output: Path, options: Options) -> str:
     Raises:
         UserError: nothing to draw, no such column, no such format, or the file can't be written.
     """
-    if options.spectrum:
-        return _plot_spectra(results, output, options)
-    if options.layers:
-        return _plot_layers(results, output, options)
-    snapshots = _snapshots(results, options)
-    with sheet(output, options, (1, len(snapshots)), _ratio(results)) as figure:
-        _draw(figure, results, snapshots, options)
-    return told(output, snapshots)
-
-
-def _plot_spectra(results: Landscape, output: Path, options: Options) -> str:
-    if options.columns or options.layers:
-        raise UserError("--spectrum draws all that there is; leave out --column and --layers")
-    spectra = spectra_of(results)
-    with sheet(output, options, (1, spectra.alpha.size)) as figure:
-        draw_spectra(figure, results, spectra, title=options.title)
-    missing = len(spectra.pending)
-    return f"{output}\n{results.name}: {missing} probes missing" if missing else str(output)
-
-
-def _plot_layers(results: Landscape, output: Path, options: Options) -> str:
-    stacks = stacks_of(results, options.columns)
-    with sheet(output, options, (1, len(stacks))) as figure:
-        draw_stacks(figure, stacks, options)
-    return told(output, [stack.snapshot for stack in stacks])
+    drawing = _drawing(results, options)
+    with sheet(output, options, (1, drawing.panels), drawing.ratio) as figure:
+        drawing.draw(figure)
+    return "\n".join([str(output), *drawing.gaps])
 
 
 def drawn(results: Landscape, options: Options) -> Figure:
@@ -72,11 +70,40 @@ def drawn(results: Landscape, options: Options) -> Figure:
     Raises:
         UserError: nothing to draw, or no such column.
     """
-    snapshots = _snapshots(results, options)
-    with page(options, (1, len(snapshots)), _ratio(results)) as figure:
-        _draw(figure, results, snapshots, options)
+    drawing = _drawing(results, options)
+    with page(options, (1, drawing.panels), drawing.ratio) as figure:
+        drawing.draw(figure)
         fit_texts(figure)
     return figure
+
+
+def _drawing(results: Landscape, options: Options) -> _Drawing:
+    if options.spectrum:
+        return _spectra(results, options)
+    if options.layers:
+        return _layers(results, options)
+    snapshots = _snapshots(results, options)
+    if is_plane(results):
+        draw = partial(_draw_planes, results=results, snapshots=snapshots, options=options)
+    else:
+        draw = partial(_draw_line, results=results, line=snapshots[0], options=options)
+    return _Drawing(draw, len(snapshots), gaps_of(snapshots), _ratio(results))
+
+
+def _spectra(results: Landscape, options: Options) -> _Drawing:
+    if options.columns or options.layers:
+        raise UserError("--spectrum draws all that there is; leave out --column and --layers")
+    spectra = spectra_of(results)
+    missing = len(spectra.pending)
+    gaps = [f"{results.name}: {missing} probes missing"] if missing else []
+    draw = partial(draw_spectra, results=results, spectra=spectra, title=options.title)
+    return _Drawing(draw, spectra.alpha.size, gaps)
+
+
+def _layers(results: Landscape, options: Options) -> _Drawing:
+    stacks = stacks_of(results, options.columns)
+    draw = partial(draw_stacks, stacks=stacks, options=options)
+    return _Drawing(draw, len(stacks), gaps_of(stack.snapshot for stack in stacks))
 
 
 def _snapshots(results: Landscape, options: Options) -> list[Snapshot]:
@@ -100,15 +127,6 @@ def _ratio(results: Landscape) -> float:
     if results.beta is None or not is_plane(results):
         return 1.0
     return steepness(results.alpha, results.beta) or 1.0
-
-
-def _draw(
-    figure: Figure, results: Landscape, snapshots: Sequence[Snapshot], options: Options
-) -> None:
-    if is_plane(results):
-        _draw_planes(figure, results, snapshots, options)
-    else:
-        _draw_line(figure, results, snapshots[0], options)
 
 
 def _draw_planes(

@@ -102,10 +102,10 @@ def add_legend(figure: Figure, artists: Iterable[Artist]) -> None:
         text.set_parse_math(False)
 
 
-def told(output: Path, snapshots: Iterable[Snapshot]) -> str:
-    """What was written, and what is missing of each landscape."""
+def gaps_of(snapshots: Iterable[Snapshot]) -> list[str]:
+    """What is missing of each landscape, in words; what is missing of all its columns once."""
     gaps = [f"{snapshot.name}: {snapshot.gaps()}" for snapshot in snapshots if snapshot.gaps()]
-    return "\n".join([str(output), *dict.fromkeys(gaps)])
+    return list(dict.fromkeys(gaps))
 
 
 def _size(panels: tuple[int, int], ratio: float) -> tuple[float, float]:

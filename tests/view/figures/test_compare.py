@@ -85,6 +85,9 @@ def test_the_test_error_is_that_at_theta() -> None:
     assert error_at_theta(plane()) is None
     accuracy[0, 8] = np.nan
     assert error_at_theta(plane(values=values)) is None
+    accuracy[0, 8] = 0.1
+    values["test_loss"] = np.full(BOWL.shape, np.nan)
+    assert error_at_theta(plane(values=values)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,19 @@ def test_what_is_for_planes_is_told(option: dict[str, object]) -> None:
         drawn(line(), **option)
 
 
+def test_labels_of_alpha_stand_apart() -> None:
+    with styled(None):
+        curves = drawn(line(alpha=np.linspace(-0.5, 1.5, 25)))
+        figure = curves.axes[0].get_figure()
+        assert isinstance(figure, Figure)
+        figure.set_size_inches(3.3, 2.8)
+        figure.draw_without_rendering()
+        labels = curves.axes[0].get_xticklabels()
+        boxes = [label.get_window_extent() for label in labels]
+        letter = labels[0].get_fontsize() * figure.dpi / 72
+    assert all(right.x0 - left.x1 > letter / 2 for left, right in pairwise(boxes))
+
+
 def test_pending_points_are_left_out_and_bad_values_are_gaps() -> None:
     status = np.ones(25, np.uint8)
     status[3] = 0
@@ -91,6 +105,34 @@ def test_pending_points_are_left_out_and_bad_values_are_gaps() -> None:
     assert np.isnan(np.asarray(y)[[9, 11]]).all()
     assert np.isfinite(y).sum() == 22
     assert curve.get_marker() == "."
+
+
+def test_an_accuracy_is_a_gap_where_its_loss_is_nan() -> None:
+    loss, accuracy = 1.0 + ALPHA**2, np.full(25, 0.5)
+    loss[:3], loss[20] = np.nan, np.inf
+    values = {"test_loss": loss, "test_accuracy": accuracy, "train_accuracy": accuracy}
+    curves = {str(one.get_label()): one.get_ydata() for one in drawn(line(values=values)).lines}
+    shown = np.isfinite(np.asarray(curves["test accuracy"]))
+    np.testing.assert_array_equal(shown, np.arange(25) > 2)
+    assert np.isfinite(np.asarray(curves["train accuracy"])).all()
+
+
+def test_an_accuracy_along_one_direction_is_left_out_where_its_loss_is_nan() -> None:
+    both = {
+        f"test_{metric}_d{draw}": np.ones(25) for draw in (0, 1) for metric in ("loss", "accuracy")
+    }
+    both["test_loss_d1"] = np.where(ALPHA < 0, np.nan, 1.0)
+    mean = {"test_loss": both["test_loss_d1"], "test_accuracy": np.ones(25)}
+    draws = curves_of(line(values=mean | both), ()).draws["test_accuracy"]
+    assert np.isfinite(draws[0]).all()
+    np.testing.assert_array_equal(np.isnan(draws[1]), ALPHA < 0)
+
+
+def test_what_a_failed_point_holds_is_a_gap() -> None:
+    status = np.ones(25, np.uint8)
+    status[5] = 2
+    for curve in drawn(line(status=status)).lines:
+        np.testing.assert_array_equal(np.isnan(np.asarray(curve.get_ydata())), status == 2)
 
 
 def test_an_axis_without_finite_values_is_left_out() -> None:

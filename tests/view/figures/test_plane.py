@@ -28,12 +28,13 @@ from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
 
 
 def drawn(made: Made, scale: Scale | None = None, **options: object) -> Plane:
-    """A landscape's first column, drawn alone."""
+    """One column of a landscape, the main one unless told, drawn alone."""
+    wanted = Options(**options)  # type: ignore[arg-type]
     with styled(None):
         figure = Figure(figsize=(4, 4), layout="constrained")
-        snapshot = planes_of(made, ())[0]
+        snapshot = planes_of(made, wanted.columns)[0]
         scale = scale or scale_for(snapshot.values, fraction=snapshot.is_fraction)
-        painted = draw_plane(figure.add_subplot(), snapshot, scale, Options(**options))  # type: ignore[arg-type]
+        painted = draw_plane(figure.add_subplot(), snapshot, scale, wanted)
         label_lines(figure, [painted])
         return painted
 
@@ -59,6 +60,17 @@ def test_pending_failed_and_infinite_areas_are_blank(kind: str) -> None:
     gaps = plane(values={"test_loss": values}, status=status)
     assert colours(drawn(gaps, kind=kind).axes, points) == [WHITE] * 3
     assert WHITE not in colours(drawn(plane(), kind=kind).axes, points)
+
+
+def test_an_accuracy_is_blank_where_its_loss_is_nan() -> None:
+    loss = np.where(ALPHA < 0, np.nan, BOWL)
+    values = {"test_loss": loss, "test_accuracy": 1 / (1 + BOWL), "train_accuracy": 1 / (1 + BOWL)}
+    points = [(-0.5, 0.3), (0.5, 0.3)]
+    for column, blank in (("test_accuracy", True), ("train_accuracy", False)):
+        made = drawn(plane(values=values), columns=(column,))
+        left, right = colours(made.axes, points)
+        assert (left == WHITE) is blank
+        assert right != WHITE
 
 
 def test_lines_keep_off_what_is_missing() -> None:

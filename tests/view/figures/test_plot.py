@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lossgrid.errors import UserError
 from lossgrid.view.figures.compare import compare
 from lossgrid.view.figures.options import Options
-from lossgrid.view.figures.plot import plot
+from lossgrid.view.figures.plot import drawn, plot
+from lossgrid.view.figures.style import styled
 from tests.view.figures.looking import plotted, texts
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, line, plane, trajectory
 
@@ -150,6 +151,14 @@ def test_a_column_that_is_missing_is_told(tmp_path: Path) -> None:
     for made in (plane(), line()):
         with pytest.raises(UserError, match="did you mean 'test_loss'"):
             plot(made, tmp_path / "a.png", Options(columns=("tset_loss",)))
+
+
+@pytest.mark.parametrize("made", [plane(), line()], ids=["plane", "line"])
+def test_a_figure_that_is_not_written_is_the_same(made: Made, tmp_path: Path) -> None:
+    plot(made, tmp_path / "a.png", Options())
+    with styled(None):
+        drawn(made, Options()).savefig(tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_names_are_not_taken_for_formulas(tmp_path: Path) -> None:
