@@ -337,9 +337,8 @@ def check_workers(job: Job, ranks: int) -> int:
     if workers is None:
         computing = ranks if job.runtime.shared else ranks - 1
         raise UserError(
-            f"{job.path}: runtime.ranks_per_worker: {each} does not divide the {computing} "
-            f"rank{'' if computing == 1 else 's'} that compute; start a multiple of {each}, or "
-            "set another number"
+            f"{job.path}: runtime.ranks_per_worker: {each}, but the ranks that compute are "
+            f"{computing}: start a multiple of {each}, or set another number"
         )
     return workers
 
