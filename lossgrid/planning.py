@@ -33,18 +33,20 @@ from lossgrid.store.create import expected_bytes
 from lossgrid.store.results import Results, read_results
 
 
-def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
+def plan(path: Path, overrides: Sequence[str], ranks: int | None = None) -> str:
     """Text that says points, plan, memory and predicted time; no file is made.
 
     Args:
         path: of the job file.
         overrides: "key.path=value" settings.
-        ranks: to predict the time for, each as fast as this process.
+        ranks: to predict the time for, each as fast as this process; None for one worker's.
 
     Raises:
         UserError: bad input.
     """
     job = read_job(path, overrides)
+    ranks = ranks or job.runtime.ranks_per_worker + (not job.runtime.shared)
+    workers = check_workers(job, ranks)
     results = read_results(job.output) if job.output.exists() else None
     with TemporaryDirectory() as folder:
         trained = _with_checkpoint(job, Path(folder))
@@ -61,7 +63,6 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
-    workers = check_workers(job, ranks)
     together = prepared.whole.share_of_work(job.runtime.ranks_per_worker)
     alone, seconds = seconds, seconds * together
     chunks = _chunks(job, prepared, workers, pending, seconds)

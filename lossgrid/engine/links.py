@@ -181,14 +181,17 @@ class Hub:
                     (rank, sent) for sent in self._world.send(message, rank, GROUP_TAG)
                 ]
         try:
-            while (message := self._comm.improbe(tag=GROUP_TAG, status=self._status)) is not None:
+            message = self._comm.improbe(tag=GROUP_TAG, status=self._status)
+            if message is not None:
                 assert self._status is not None
                 self._arriving.append((self._status.source, message.irecv()))
-            for arriving in list(self._arriving):
-                there, said = arriving[1].test()
+            for _ in range(len(self._arriving)):
+                source, request = self._arriving.pop(0)  # for good, if its sender has died
+                there, said = request.test()
                 if there:
-                    self._arriving.remove(arriving)
-                    self._mail.deliver(arriving[0], said)
+                    self._mail.deliver(source, said)
+                else:
+                    self._arriving.append((source, request))
         except Exception as error:
             self._world.deaths.excuse(error)
 

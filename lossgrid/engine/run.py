@@ -18,7 +18,7 @@ from lossgrid.engine.world import World
 
 def coordinate(
     world: World,
-    evaluator: Evaluator | Divisible,
+    evaluator: Evaluator,
     computes: bool,
     shape: tuple[int, int],
     pending: PointSet,
@@ -64,7 +64,7 @@ def coordinate(
 
 def work(
     world: World,
-    evaluator: Evaluator | Divisible,
+    evaluator: Evaluator,
     sink: Sink | None,
     stopping: Callable[[], bool],
     computes: bool = True,
@@ -88,7 +88,7 @@ def _helpers(world: World, computes: bool, ranks_per_worker: int) -> dict[int, S
 def _worker(
     rank: int,
     link: Link,
-    evaluator: Evaluator | Divisible,
+    evaluator: Evaluator,
     helpers: Sequence[int],
     mail: Mail,
     stopping: Callable[[], bool] = lambda: False,

@@ -119,6 +119,7 @@ def test_plan_tells_how_points_are_shared(tmp_path: Path) -> None:
     job = toy_job(tmp_path, evaluation=BATCHES)
     said = plan(job, ["runtime.ranks_per_worker=2"], 4)
     assert "2, each of 2 ranks that share the batches of a point, at most 50% a rank" in said
+    assert " on 3 ranks with " in plan(job, ["runtime.ranks_per_worker=3"])
 
 
 @pytest.fixture(scope="module")
