@@ -89,11 +89,11 @@ def test_points_fail_as_on_one_rank(tmp_path: Path) -> None:
     assert run(job) == SOME_FAILED
     alone = results(tmp_path)
     assert 0 < alone.count(FAILED) < alone.points
-    said, values = alone.error_rows(), stacked(alone)
+    said, values = alone.errors(), stacked(alone)
     done = mpirun(MPICH_WHEEL, 4, [*command(job, 2), "--overwrite"], timeout=PATIENCE)
     assert done.returncode == SOME_FAILED, done.stderr
     together = results(tmp_path)
-    assert together.error_rows() == said
+    assert together.errors() == said
     assert np.array_equal(together.status, alone.status)
     assert stacked(together) == values
 
