@@ -136,11 +136,9 @@ def run(job: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
 @click.option(
     "--ranks",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Ranks to predict the time for.",
+    help="Ranks to predict the time for; one, or as many as compute a point together.",
 )
-def plan(job: Path, overrides: tuple[str, ...], ranks: int) -> int:
+def plan(job: Path, overrides: tuple[str, ...], ranks: int | None) -> int:
     """Show what running JOB would do and how long it would take; writes nothing."""
     from lossgrid.planning import plan
 

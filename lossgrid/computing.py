@@ -110,7 +110,8 @@ class Computing:
         job, world, total = self._job, self._world, self._results.points
         left = len(self._present) + sum(len(stage.points) for stage in self._stages)
         tries = self._results.tries()
-        place = {"ranks": world.size, "host": world.host, "slurm_job": own_job()}
+        ranks = {"ranks": world.size, "ranks_per_worker": job.runtime.ranks_per_worker}
+        place = ranks | {"host": world.host, "slurm_job": own_job()}
         self._log.event("start", stage=self._stage, left=left, tries=tries, **place)
         self._stage += 1
         view = ProgressView(total, total - left, self._console)
@@ -123,7 +124,7 @@ class Computing:
                 return coordinate(
                     world,
                     evaluator,
-                    job.runtime.coordinator == "shared",
+                    job.runtime.shared,
                     self._shape,
                     self._present,
                     None if job.runtime.chunk == "auto" else job.runtime.chunk,
@@ -131,6 +132,7 @@ class Computing:
                     observer,
                     self._stopping,
                     no_smaller,
+                    job.runtime.ranks_per_worker,
                 )
         finally:
             self._told |= world.lost

@@ -26,7 +26,15 @@ from lossgrid.fingerprint import HARDWARE, SIZES, are_near, differences, theta_v
 from lossgrid.following import Checkpoint, checkpoints
 from lossgrid.job import Job
 from lossgrid.order import Order
-from lossgrid.prepare import Loaded, Prepared, choose, choose_smaller, measure, unshrinkable
+from lossgrid.prepare import (
+    Loaded,
+    Prepared,
+    check_workers,
+    choose,
+    choose_smaller,
+    measure,
+    unshrinkable,
+)
 from lossgrid.probing import Probe, no_spectra, probes
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.projecting import Projected, principal_of, projected
@@ -108,11 +116,12 @@ class Lead:
             UserError: bad input, or another run is at work.
         """
         job = self._job = self._read()
-        if job.runtime.coordinator == "dedicated" and self._world.size == 1:
+        if not job.runtime.shared and self._world.size == 1:
             raise UserError(
                 f"{job.path}: runtime.coordinator: dedicated leaves one rank alone nothing to "
                 "compute with; start more ranks with mpirun, or set it to shared"
             )
+        check_workers(job, self._world.size)
         self._lock = self._stack.enter_context(RunLock(job.output, self._say))
         if self._overwrite:
             check_replaceable(job.output)
@@ -442,6 +451,8 @@ class Lead:
         done = self.results.points - pending
         before = f", {done} stored before" if done else ""
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
+        if self._job.runtime.ranks_per_worker > 1:
+            ranks += f", {self._job.runtime.ranks_per_worker} to a point"
         writer = ", written by " + ("parallel HDF5" if self._parallel else "rank 0")
         by = ranks + (writer if self._world.size > 1 else "")
         self._say(f"grid {shape}, {pending} points pending{before}; {by}")

@@ -15,7 +15,16 @@ from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
 from lossgrid.fingerprint import SIZES, differences
 from lossgrid.job import Job, read_job
-from lossgrid.prepare import Loaded, Prepared, choose, equip, free_memory, load, measure
+from lossgrid.prepare import (
+    Loaded,
+    Prepared,
+    check_workers,
+    choose,
+    equip,
+    free_memory,
+    load,
+    measure,
+)
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.progress import clock
 from lossgrid.projecting import checkpoints_of, principal_of
@@ -24,18 +33,20 @@ from lossgrid.store.create import expected_bytes
 from lossgrid.store.results import Results, read_results
 
 
-def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
+def plan(path: Path, overrides: Sequence[str], ranks: int | None = None) -> str:
     """Text that says points, plan, memory and predicted time; no file is made.
 
     Args:
         path: of the job file.
         overrides: "key.path=value" settings.
-        ranks: to predict the time for, each as fast as this process.
+        ranks: to predict the time for, each as fast as this process; None for one worker's.
 
     Raises:
         UserError: bad input.
     """
     job = read_job(path, overrides)
+    ranks = ranks or job.runtime.ranks_per_worker + (not job.runtime.shared)
+    workers = check_workers(job, ranks)
     results = read_results(job.output) if job.output.exists() else None
     with TemporaryDirectory() as folder:
         trained = _with_checkpoint(job, Path(folder))
@@ -52,11 +63,13 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
     seconds += cost.seconds if cost else 0.0
     ny, nx = prepared.grid.shape
     pending = nx * ny if results is None else len(results.unfinished())
-    chunks = _chunks(job, prepared, ranks, pending, seconds)
+    together = prepared.whole.share_of_work(job.runtime.ranks_per_worker)
+    alone, seconds = seconds, seconds * together
+    chunks = _chunks(job, prepared, workers, pending, seconds)
     checkpoints = _checkpoints(job, results)
     probes = _probes(job, results)
     a_probe = cost.probe * cost.product if cost else 0.0
-    in_all = seconds * pending / ranks + theta * -(-sum(checkpoints.values()) // ranks)
+    in_all = seconds * pending / workers + theta * -(-sum(checkpoints.values()) // ranks)
     in_all += a_probe * -(-probes // ranks)
     checkpoint = "" if trained is job else f" (a run trains {job.model.checkpoint} first)"
     facts = {
@@ -74,7 +87,8 @@ def plan(path: Path, overrides: Sequence[str], ranks: int) -> str:
         "memory": _memory(prepared),
         "disk": _disk(prepared),
         **({"curvature": _curvature(cost)} if cost else {}),
-        "a point": f"{'at most ' if cost and cost.products else ''}{seconds:.3g} s here",
+        "a point": f"{'at most ' if cost and cost.products else ''}{alone:.3g} s here",
+        **({"workers": _workers(job, workers, together)} if workers < ranks else {}),
         **({"then": _true_values(checkpoints, theta)} if checkpoints else {}),
         **({"spectra": f"{probes} probes, {a_probe:.3g} s each, after that"} if probes else {}),
         "in all": f"{_at_most(job)}{clock(in_all)} on {_ranks(ranks)}",
@@ -165,6 +179,15 @@ def _true_values(checkpoints: Mapping[str, int], seconds: float) -> str:
     """What is computed after the points, if a job has trajectories."""
     each = ", ".join(f"{count} of {name}" for name, count in checkpoints.items())
     return f"the true values of checkpoints ({each}), {seconds:.3g} s each"
+
+
+def _workers(job: Job, workers: int, together: float) -> str:
+    """How ranks that compute points together share the work."""
+    each = job.runtime.ranks_per_worker
+    return (
+        f"{workers}, each of {each} ranks that share the batches of a point, at most "
+        f"{together:.0%} a rank"
+    )
 
 
 def _at_most(job: Job) -> str:

@@ -327,6 +327,22 @@ def _all_loaded(
         return problem, plane, fingerprint(job, model, problem, plane, grid)
 
 
+def check_workers(job: Job, ranks: int) -> int:
+    """How many workers so many ranks are.
+
+    Raises:
+        UserError: they can't be cut into groups.
+    """
+    workers, each = job.runtime.workers(ranks), job.runtime.ranks_per_worker
+    if workers is None:
+        computing = ranks if job.runtime.shared else ranks - 1
+        raise UserError(
+            f"{job.path}: runtime.ranks_per_worker: {each}, but the ranks that compute are "
+            f"{computing}: start a multiple of {each}, or set another number"
+        )
+    return workers
+
+
 def free_memory(loaded: Loaded) -> int:
     """Bytes that this rank may still take; ask when all ranks of its node have loaded."""
     return available(loaded.device, loaded.sharers)

@@ -226,7 +226,8 @@ def _compute(
         while led(world, lambda: _of(lead).computing.next_stage(_of(writer))):
             with _open_together(world, prepared.samples, order.owner):
                 if lead is None:
-                    work(world, prepared.evaluator, writer, stopping)
+                    shared, together = job.runtime.shared, job.runtime.ranks_per_worker
+                    work(world, prepared.evaluator, writer, stopping, shared, together)
                 ending = led(
                     world,
                     lambda: _of(lead).computing.compute(prepared.evaluator, order.no_smaller),

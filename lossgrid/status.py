@@ -33,6 +33,7 @@ class Work:
     Attributes:
         host, process: where it is.
         ranks: how many it has; None while it loads.
+        ranks_per_worker: how many of them compute each point together.
         points_per_second: since it began to compute; None while it loads.
         recent_points_per_second: over the last minute, as `lossgrid watch` sees it; None to who has
             looked just once.
@@ -45,6 +46,7 @@ class Work:
     points_per_second: float | None = None
     recent_points_per_second: float | None = None
     seconds_left: float | None = None
+    ranks_per_worker: int = 1
 
     def text(self) -> str:
         """All of it for people."""
@@ -55,7 +57,8 @@ class Work:
     def place(self) -> str:
         """Where it is, in words."""
         ranks = {None: "", 1: " with 1 rank"}.get(self.ranks, f" with {self.ranks} ranks")
-        return f"running on {self.host} (process {self.process}){ranks}"
+        together = f", {self.ranks_per_worker} to a point" if self.ranks_per_worker > 1 else ""
+        return f"running on {self.host} (process {self.process}){ranks}{together}"
 
     def rate(self) -> str:
         """Points a second, in words."""
@@ -328,4 +331,5 @@ def _work(tally: Tally, holder: dict[str, Any]) -> Work:
     computed = tally.tries - start["tries"]
     rate = computed / max(time.time() - start["time"], 1e-9)
     left = (start["left"] - computed) / rate if rate > 0 else None
-    return replace(loading, ranks=start["ranks"], points_per_second=rate, seconds_left=left)
+    ranks = {"ranks": start["ranks"], "ranks_per_worker": start.get("ranks_per_worker", 1)}
+    return replace(loading, **ranks, points_per_second=rate, seconds_left=left)

@@ -227,12 +227,15 @@ class Coordinator:
         dead = self._hub.deaths()
         if not dead:
             return
-        for rank in dead:
+        for rank in dead & self._desks.keys():
             self._desks[rank].gone = True
         while results := self._gather(0.0):
             self._store(results)
         for rank in dead:
-            self._put_out(rank, Out.DEAD)
+            if rank in self._desks:
+                self._put_out(rank, Out.DEAD)
+            else:  # a helper: its leader goes on without it
+                self._observer.out(rank, Out.DEAD, "")
         self._stop_if_finished()
 
     def _miss_silent(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -14,7 +15,11 @@ from lossgrid.engine.world import World
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from lossgrid.engine.groups import CarriedMail
+
 TAG = 1
+GROUP_TAG = 3
+"""Of what the ranks of a group say to each other."""
 
 
 class Link(Protocol):
@@ -88,17 +93,28 @@ class Hub:
 
     Args:
         world: the ranks; those that are lost have no link.
+        groups: the helpers of each rank that has a link, where it computes.
         local: link to rank 0's own evaluating thread, or None if it only coordinates.
+        mail: of that thread with its helpers, which this carries; None if it has none.
     """
 
-    def __init__(self, world: World, local: QueueLink | None) -> None:
+    def __init__(
+        self,
+        world: World,
+        groups: Mapping[int, Sequence[int]],
+        local: QueueLink | None,
+        mail: CarriedMail | None = None,
+    ) -> None:
         self._world = world
         self._comm = world.comm if world.comm is not None and world.size > 1 else None
+        self._groups = groups
         self._local = local
+        self._mail = mail
         self._sending: list[tuple[int, Any]] = []
         self._receiving: list[tuple[int, Any]] = []
+        self._arriving: list[tuple[int, Any]] = []
         self._status = _new_status() if self._comm is not None else None
-        self.ranks = [rank for rank in world.living() if rank or local]
+        self.ranks = [rank for rank in groups if rank not in world.lost]
 
     def send(self, rank: int, message: ToWorker) -> None:
         """Tell a worker; never waits for it."""
@@ -109,20 +125,21 @@ class Hub:
             self._sending += [(rank, sent) for sent in self._world.send(message, rank, TAG)]
 
     def deaths(self) -> set[int]:
-        """Ranks that have died since this was asked last."""
+        """Ranks that have died since this was asked last, helpers among them."""
         dead = self._world.deaths.new() - self._world.lost
         self._world.lost.update(dead)
-        return dead & set(self.ranks)
+        return dead
 
     def leave_behind(self, rank: int) -> None:
-        """Await nothing more of a rank, here and in all that comes after."""
-        self._world.lost.add(rank)
+        """Await nothing more of a rank and its helpers, here and in all that comes after."""
+        self._world.lost.update((rank, *self._groups[rank]))
 
     def receive(self, seconds: float) -> tuple[int, ToCoordinator] | None:
         """The next (rank, message), waiting at most `seconds` for it."""
         deadline = time.monotonic() + seconds
         backoff = Backoff()
         while True:
+            self._carry()
             found = self._poll()
             if found is not None or time.monotonic() >= deadline:
                 return found
@@ -152,6 +169,31 @@ class Hub:
             return source, message
         self._receiving.append((source, request))
         return None
+
+    def _carry(self) -> None:
+        """Send what rank 0's evaluating thread tells its helpers, and bring it what they tell."""
+        if self._mail is None or self._comm is None:
+            return
+        while not self._mail.outgoing.empty():
+            rank, message = self._mail.outgoing.get()
+            if rank not in self._world.lost:
+                self._sending += [
+                    (rank, sent) for sent in self._world.send(message, rank, GROUP_TAG)
+                ]
+        try:
+            message = self._comm.improbe(tag=GROUP_TAG, status=self._status)
+            if message is not None:
+                assert self._status is not None
+                self._arriving.append((self._status.source, message.irecv()))
+            for _ in range(len(self._arriving)):
+                source, request = self._arriving.pop(0)  # for good, if its sender has died
+                there, said = request.test()
+                if there:
+                    self._mail.deliver(source, said)
+                else:
+                    self._arriving.append((source, request))
+        except Exception as error:
+            self._world.deaths.excuse(error)
 
     def _wait_for_local(self, seconds: float) -> tuple[int, ToCoordinator] | None:
         assert self._local is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,10 @@ class Withdraw(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Coordinator to worker: finish the point in hand, or drop it; send what is done, then Bye."""
+    """Coordinator to worker: finish the point in hand, or drop it; send what is done, then Bye.
+
+    Also leader to helper, which then says `Dismissed`.
+    """
 
 
 class Result(NamedTuple):
@@ -74,6 +77,34 @@ class Crashed(NamedTuple):
 
 class Bye(NamedTuple):
     """Worker to coordinator: you have all I did; nothing more will come."""
+
+
+class Share(NamedTuple):
+    """Leader to helper: compute the `place`-th of so many parts of these points."""
+
+    number: int
+    points: Points
+    place: int
+    parts: int
+
+
+class Drop(NamedTuple):
+    """Leader to helper: what you have in work is not wanted any more."""
+
+
+class Part(NamedTuple):
+    """Helper to leader: my part of the points of a share, or what was said of a lack of memory.
+
+    With neither, it has failed.
+    """
+
+    number: int
+    values: Any | None
+    shortage: str | None = None
+
+
+class Dismissed(NamedTuple):
+    """Helper to leader: I have heard of the stop; nothing more will come."""
 
 
 ToWorker = Chunk | Withdraw | Stop

@@ -75,6 +75,7 @@ class Worker:
         evaluate: values of points; an exception marks a point as failed.
         stopping: whether a signal asked this rank to stop.
         sink: where this rank stores its own results; None if the coordinator writes.
+        finish: called when nothing more is to be computed.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Worker:
         evaluate: Evaluator,
         stopping: Callable[[], bool] = lambda: False,
         sink: Sink | None = None,
+        finish: Callable[[], None] = lambda: None,
     ) -> None:
         self._rank = rank
         self._link = link
         self._evaluate = evaluate
         self._signalled = stopping
         self._sink = sink
+        self._finish = finish
         self._chunks: deque[Chunk] = deque()
         self._stopped: float | None = None  # when
         self._told = False
@@ -110,6 +113,7 @@ class Worker:
         except BaseException as error:
             traceback.print_exc()
             self._link.send(Crashed(summary(error), False))
+        self._finish()
         self._link.send(Bye())
 
     def _listen(self, seconds: float) -> None:

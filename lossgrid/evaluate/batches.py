@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -25,3 +25,17 @@ def batches(samples: int, size: int) -> Iterator[Batch]:
     for fresh in range(0, samples, size):
         end = min(fresh + size, samples)
         yield Batch(end - size, fresh, end)
+
+
+def shared(splits: Sequence[Sequence[Batch]], place: int, count: int) -> list[Sequence[Batch]]:
+    """The batches of each split that fall to the `place`-th of `count` evaluators.
+
+    They are neighbours, and no evaluator has more than one batch more than another.
+    """
+    total = sum(map(len, splits))
+    begin, end = total * place // count, total * (place + 1) // count
+    found = []
+    for split in splits:
+        found.append(split[max(begin, 0) : max(end, 0)])
+        begin, end = begin - len(split), end - len(split)
+    return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossgrid.errors import DroppedError
-from lossgrid.evaluate.batches import Batch, batches
+from lossgrid.evaluate.batches import Batch, batches, shared
 from lossgrid.evaluate.networks import (
     Forward,
     FusedNetwork,
@@ -35,6 +35,10 @@ from lossgrid.space import Grid, Place, Plane
 
 LOOK_SECONDS = 0.1
 """How often it is asked, while batches run, whether their points are still wanted."""
+
+
+Part = list[list[NDArray[np.float64]]]
+"""Of each pass and split, the values of some samples: shape (..., metrics, samples)."""
 
 
 def never() -> bool:
@@ -127,16 +131,83 @@ class GridEvaluator:
         Raises:
             DroppedError: they have been.
         """
+        return self._of_points([self.at(places, unwanted) for places in self._passes(points)])
+
+    @shortage_named()
+    def part(
+        self,
+        points: NDArray[np.int64],
+        place: int,
+        count: int,
+        unwanted: Callable[[], bool] = never,
+    ) -> Part:
+        """What the `place`-th of `count` evaluators computes, where they share the samples.
+
+        Args:
+            points: flat indices.
+            place: from 0 on.
+            count: at least 1.
+            unwanted: see `__call__`.
+
+        Raises:
+            DroppedError: see `__call__`.
+        """
+        with torch.inference_mode():
+            found = []
+            for places in self._passes(points):
+                self._move(places)
+                for number, some in enumerate(self._shared(place, count)):
+                    self._fill(number, some, unwanted)
+                rows = self._rows(place, count)
+                found.append([values.cpu().numpy().copy() for values in rows])
+            return found
+
+    @shortage_named()
+    def joined(self, points: NDArray[np.int64], parts: Sequence[Part]) -> NDArray[np.float64]:
+        """What `__call__` returns, to the bit, out of all parts in their order."""
+        values = []
+        with torch.inference_mode():
+            for number, places in enumerate(self._passes(points)):
+                for place, part in enumerate(parts):
+                    rows = self._rows(place, len(parts))
+                    for own, found in zip(rows, part[number], strict=True):
+                        own.copy_(torch.from_numpy(found))
+                values.append(self._means(len(places)))
+        return self._of_points(values)
+
+    def share_of_work(self, count: int) -> float:
+        """How much of the work of a point has the one of `count` evaluators that has most."""
+        batches = [
+            sum(map(len, self._shared(place, count))) / sum(map(len, self._shared(0, 1)))
+            for place in range(count)
+        ]
+        return max(batches)
+
+    def _passes(self, points: NDArray[np.int64]) -> list[list[Place]]:
+        """The places of grid points, cut into passes."""
         width = self.points_per_pass
         places = [place for point in points for place in self._grid.places(int(point))]
-        passes = [self.at(places[i : i + width], unwanted) for i in range(0, len(places), width)]
+        return [places[i : i + width] for i in range(0, len(places), width)]
+
+    def _of_points(self, passes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Values of grid points, out of those of their places."""
         values = np.concatenate(passes)
         if self._grid.draws == 1:
             return values
-        draws = values.reshape(len(points), self._grid.draws, -1).swapaxes(0, 1)
+        draws = values.reshape(-1, self._grid.draws, values.shape[1]).swapaxes(0, 1)
         with np.errstate(invalid="ignore"):  # infinity on one line, minus infinity on another
             means = sum(draws) / len(draws)  # one after the other: bits depend on no shape
         return np.concatenate([means, *draws], axis=1)
+
+    def _shared(self, place: int, count: int) -> list[Sequence[Batch]]:
+        return shared([self._batches(n) for n in range(len(self._splits))], place, count)
+
+    def _rows(self, place: int, count: int) -> list[Tensor]:
+        """Of each split, where the values of one evaluator's samples are."""
+        return [
+            samples[..., some[0].fresh : some[-1].end] if some else samples[..., :0]
+            for samples, some in zip(self._samples, self._shared(place, count), strict=True)
+        ]
 
     @shortage_named()
     def at(self, places: list[Place], unwanted: Callable[[], bool] = never) -> NDArray[np.float64]:
@@ -149,8 +220,7 @@ class GridEvaluator:
             self._move(places)
             for number in range(len(self._splits)):
                 self._fill(number, self._batches(number), unwanted)
-            rows = torch.cat(list(map(_row, self._samples, self._losses)), dim=-1)
-            return rows.reshape(-1, len(self.columns_of_place))[: len(places)].cpu().numpy()
+            return self._means(len(places))
 
     @shortage_named()
     def move(self, place: Place) -> None:
@@ -199,7 +269,12 @@ class GridEvaluator:
     def _batches(self, number: int) -> list[Batch]:
         return list(batches(len(self._splits[number]), self.plan.batch_size))
 
-    def _fill(self, number: int, parts: list[Batch], unwanted: Callable[[], bool]) -> None:
+    def _means(self, count: int) -> NDArray[np.float64]:
+        """Of the samples' values at the first places of a pass: see `at`."""
+        rows = torch.cat(list(map(_row, self._samples, self._losses)), dim=-1)
+        return rows.reshape(-1, len(self.columns_of_place))[:count].cpu().numpy()
+
+    def _fill(self, number: int, parts: Sequence[Batch], unwanted: Callable[[], bool]) -> None:
         """Per-sample values of some batches of a split."""
         if self._pool is None:
             for batch in parts:

@@ -16,6 +16,7 @@ from lossgrid.job.fields import (
     AbsolutePath,
     AxisPoints,
     Checkpoints,
+    Count,
     CountOrAuto,
     Duration,
     FileStem,
@@ -123,10 +124,24 @@ class RuntimeSpec(Section):
     """All ranks write the file (h5py built with MPI), or rank 0 for them."""
     sync_seconds: Duration = 30.0
     """How much a power loss may cost; a kill costs nothing that was stored."""
+    ranks_per_worker: Count = 1
+    """How many ranks compute each point together, each a part of its batches. Divides the number of
+    ranks that compute. Does not go with `evaluation.tolerance` or `curvature`."""
     share_gpus: Switch = False
     """Let several ranks use one GPU."""
     allow_unlike_ranks: Switch = False
     """Let ranks on unlike processors work together: bits may then differ."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether rank 0 computes as well."""
+        return self.coordinator == "shared"
+
+    def workers(self, ranks: int) -> int | None:
+        """How many workers so many ranks are; None if they can't be cut into groups."""
+        computing = ranks if self.shared else ranks - 1
+        count, rest = divmod(computing, self.ranks_per_worker)
+        return None if rest or not count else count
 
 
 class Job(Section):
@@ -208,6 +223,19 @@ class Job(Section):
                 f"with evaluation.tolerance {repeated!r} is the name of a result of its own",
                 "metrics",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Job:
+        alone = {
+            "evaluation.tolerance, whose points read few samples": self.evaluation.tolerance,
+            "curvature": self.curvature,
+        }
+        for what, asked in alone.items():
+            if self.runtime.ranks_per_worker > 1 and asked is not None:
+                raise refusal(
+                    f"does not go with {what}; leave one out", "runtime", "ranks_per_worker"
+                )
         return self
 
     @model_validator(mode="after")

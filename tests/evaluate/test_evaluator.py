@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lossgrid.data import Split
 from lossgrid.errors import DroppedError
 from lossgrid.evaluate import evaluator as evaluators
-from lossgrid.evaluate.batches import Batch
+from lossgrid.evaluate.batches import Batch, shared
 from lossgrid.evaluate.device import own_device
 from lossgrid.evaluate.evaluator import GridEvaluator, batches
 from lossgrid.evaluate.plan import Plan
@@ -360,3 +360,36 @@ def test_several_draws_are_several_lines_and_their_mean(network: str, points: in
         np.testing.assert_allclose(found[point], [*np.mean([x, y], axis=0), *x, *y], rtol=1e-12)
     for point in range(3):
         assert both(np.array([point])).tobytes() == found[point].tobytes()
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+@pytest.mark.parametrize(("network", "points"), FORMS)
+def test_parts_joined_are_the_whole_to_the_bit(network: str, points: int, draws: int) -> None:
+    """However many share the work, also if there are fewer batches than that."""
+    plan = Plan("cpu", "any", torch.__version__, "float32", 4, network, points)  # type: ignore[arg-type]
+    posed = problem(train=samples(), test=samples(9))
+    grid = GRID if draws == 1 else Grid(np.linspace(-1, 1, 20), None, draws=2)
+    plane = plane_of(trained())
+    whole = GridEvaluator(posed, plane, grid, plan, CPU)
+    recorded = whole.recorded()
+    wanted = whole(np.arange(5, 12))
+    for count in (1, 2, 3, 9, 12):
+        others = [GridEvaluator(posed, plane, grid, plan, CPU, 1, recorded) for _ in range(count)]
+        parts = [other.part(np.arange(5, 12), i, count) for i, other in enumerate(others)]
+        assert others[0].joined(np.arange(5, 12), parts).tobytes() == wanted.tobytes()
+    assert whole.share_of_work(1) == 1
+    assert whole.share_of_work(3) == 3 / 9
+    assert whole.share_of_work(12) == 1 / 9
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 20)), min_size=1, max_size=3),
+    st.integers(1, 9),
+)
+def test_each_batch_falls_to_one_evaluator(sizes: list[tuple[int, int]], count: int) -> None:
+    splits = [list(batches(samples, size)) for samples, size in sizes]
+    parts = [shared(splits, place, count) for place in range(count)]
+    for number, split in enumerate(splits):
+        assert [batch for part in parts for batch in part[number]] == split
+    shares = [sum(map(len, part)) for part in parts]
+    assert max(shares) - min(shares) <= 1

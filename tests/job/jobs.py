@@ -127,6 +127,7 @@ def job_settings(draw: st.DrawFn) -> dict[str, Any]:
                 coordinator=st.sampled_from(["shared", "dedicated"]),
                 writer=st.sampled_from(["auto", "parallel", "coordinator"]),
                 sync_seconds=st.floats(0, 1e6),
+                ranks_per_worker=st.integers(1, 4),
                 share_gpus=st.booleans(),
                 allow_unlike_ranks=st.booleans(),
             ),

@@ -322,6 +322,15 @@ def test_one_point_needs_no_range(tmp_path: Path) -> None:
             "data: two results have the same column 'test_loss_se_data'",
         ),
         ({"evaluation": {"batch_size": "all"}}, "found 'all', expected auto or an integer >= 1"),
+        (
+            {"runtime": {"ranks_per_worker": 2}, "evaluation": {"tolerance": 0.01}},
+            "runtime.ranks_per_worker: does not go with evaluation.tolerance",
+        ),
+        (
+            {"runtime": {"ranks_per_worker": 2}, "curvature": {"gradient": {}}},
+            "runtime.ranks_per_worker: does not go with curvature",
+        ),
+        ({"runtime": {"ranks_per_worker": 0}}, "found 0, expected an integer >= 1"),
         ({"runtime": {"share_gpus": 1}}, "share_gpus: found 1, expected true or false"),
         ({"runtime": {"sync_seconds": -1}}, "found -1, expected a number of seconds >= 0"),
         ({"trajectories": ["run/*.pt"]}, "trajectories: found a list, expected trajectories by"),
