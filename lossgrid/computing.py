@@ -21,7 +21,7 @@ from lossgrid.refinement import Refinement
 from lossgrid.stages import Stage, by_lattice
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import Results
-from lossgrid.store.samples import SampleFile, begin_samples
+from lossgrid.store.samples import SampleFile
 from lossgrid.store.sink import CoordinatorSink
 from lossgrid.store.writer import PointWriter
 from lossgrid.witness import Witness
@@ -71,7 +71,7 @@ class Computing:
     def _planned(self, samples: SampleFile | None, pending: PointSet) -> list[Stage]:
         if samples is not None:
             owner = self._results.attributes["id"]
-            begin_samples(samples.path, owner)
+            samples.begin(owner)
             samples.open(owner)
             stages = by_lattice(self._shape, pending, samples.has)
             samples.close()

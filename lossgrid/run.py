@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World
 from lossgrid.errors import OutOfMemoryError, RunFailedError, UserError
 from lossgrid.evaluate import Checked, Plan
-from lossgrid.exits import BAD_INPUT, BROKE_DOWN, COMPLETE, UNFINISHED
+from lossgrid.exits import BROKE_DOWN, COMPLETE, UNFINISHED, status_of
 from lossgrid.job import Job, read_job
 from lossgrid.order import Order
 from lossgrid.prepare import Loaded, Prepared, equip, free_memory
@@ -40,6 +40,13 @@ T = TypeVar("T")
 
 TURN_SECONDS, ORPHANS = 0.5, 10
 """How long each rank lets the one before it tell of rank 0's death and end all; for how many."""
+
+
+class AbandonedError(BaseException):
+    """A file that the ranks share is left open after a failure, its cause: all must exit at once.
+
+    Not an Exception, since nothing on the way out may wait for other ranks.
+    """
 
 
 @unfailing()
@@ -65,8 +72,10 @@ def run(path: Path, overrides: Sequence[str] = (), overwrite: bool = False) -> i
     except (UserError, RunFailedError) as error:
         if world.lost:
             print(f"lossgrid: {error}", file=sys.stderr, flush=True)
-        world.leave(BAD_INPUT if isinstance(error, UserError) else BROKE_DOWN)
+        world.leave(status_of(error))
         raise
+    except AbandonedError as left:
+        _exit_together(world, left.__cause__)
     except OrphanedError:
         try:
             time.sleep(min(world.rank - 1, ORPHANS) * TURN_SECONDS)  # one sentence will do
@@ -146,6 +155,7 @@ def take_part(world: World, stopping: StopRequest, lead: Lead | None) -> int:
         UserError: on rank 0 alone, for all ranks.
         RunFailedError: likewise.
         StoppedError: on the other ranks, then.
+        AbandonedError: on all ranks, instead of these.
         OutOfMemoryError: on all ranks.
         DesertedError: some ranks don't answer, so that all must be aborted.
         OrphanedError: on the other ranks, when rank 0 has died.
@@ -221,7 +231,7 @@ def _compute(
         each(world, lambda: check_writable(job.output), lambda _: None)
     writer, _ = each(world, lambda: _writer(world, job, prepared, order), lambda _: None)
     ending = Ending(False)
-    with _closed_together(world, writer):
+    with _closed_together(world, writer, order.parallel):
         led(world, lambda: _of(lead).begin_computing(prepared, _of(writer)))
         while led(world, lambda: _of(lead).computing.next_stage(_of(writer))):
             with _open_together(world, prepared.samples, order.owner):
@@ -319,16 +329,40 @@ def _open_together(world: World, samples: SampleFile | None, owner: str) -> Iter
 
 
 @contextmanager
-def _closed_together(world: World, writer: PointWriter | None) -> Iterator[None]:
-    """At the end close the file on every rank; rank 0 goes on only if all of it is on the disk."""
-    close = writer.close if writer is not None else lambda: None
+def _closed_together(world: World, writer: PointWriter | None, parallel: bool) -> Iterator[None]:
+    """At the end close the file on every rank; rank 0 goes on only if all of it is on the disk.
+
+    Ranks that share a file don't close it once something has failed: if the disk refuses what one
+    of them writes then, the others wait for it for ever. They exit as they are.
+    """
+    sync, close = (writer.sync, writer.close) if writer is not None else (_nothing, _nothing)
     try:
         yield
-    except Exception:  # an interrupted process waits for nobody
-        with suppress(UserError):  # what came first is the one to mend
-            close()
+        each(world, sync, lambda _: None)
+    except OutOfMemoryError:  # all ranks go on
+        close()
+        raise
+    except Exception as error:  # an interrupted process waits for nobody
+        if not parallel:
+            with suppress(UserError):  # what came first is the one to mend
+                close()
+        elif isinstance(error, (UserError, RunFailedError, StoppedError)):
+            raise AbandonedError from error
         raise
     each(world, close, lambda _: None)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _exit_together(world: World, failure: BaseException | None) -> NoReturn:
+    """Rank 0 tells why, then all exit with its status."""
+    status = None
+    if isinstance(failure, (UserError, RunFailedError)):
+        status = status_of(failure)
+        print(f"lossgrid: {failure}", file=sys.stderr, flush=True)
+    world.exit(world.broadcast(status))
 
 
 def _of(what: T | None) -> T:

@@ -118,6 +118,14 @@ def lingering(outputs, targets):
 lingering.calls = 0
 
 
+def leisurely(outputs, targets):
+    """Takes 20 ms a batch as long as the file `slowly` lies beside this one."""
+    import time
+    time.sleep(0.02 if (HERE / "slowly").exists() else 0)
+    float(outputs[0, 0])  # so one point a pass
+    return outputs.square().mean(dim=1)
+
+
 def slow(outputs, targets):
     import time
     time.sleep(0.02)

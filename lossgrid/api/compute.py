@@ -31,7 +31,7 @@ from lossgrid.job import Job, make_job
 from lossgrid.lead import Lead
 from lossgrid.problem.copies import copied
 from lossgrid.problem.factory import seeded
-from lossgrid.run import take_part
+from lossgrid.run import AbandonedError, take_part
 from lossgrid.store.results import read_results
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ LOG = logging.getLogger("lossgrid")
 """Is told at level INFO what the command would say."""
 
 Range = tuple[float, float]
+
+STOPPED = "landscape: rank 0 has stopped, and says why"
 
 
 def landscape(
@@ -128,7 +130,10 @@ def _compute(world: World, read: Callable[[], Job], overwrite: bool, progress: b
         try:
             status = take_part(world, stopping, lead)
         except StoppedError:
-            raise UserError("landscape: rank 0 has stopped, and says why") from None
+            raise UserError(STOPPED) from None
+        except AbandonedError as left:
+            told = STOPPED if isinstance(left.__cause__, StoppedError) else str(left.__cause__)
+            raise UserError(told) from None
         except OrphanedError:
             raise UserError("landscape: rank 0 has died") from None
     if status == UNFINISHED:

@@ -27,6 +27,19 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def rewrite_first_byte(path: Path) -> None:
+    """See that a file takes what is written, by what it holds already.
+
+    Raises:
+        OSError: it does not.
+    """
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.pwrite(handle, os.pread(handle, 1, 0), 0)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write beside another, whose place it takes once the disk has all of it.

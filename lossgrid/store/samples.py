@@ -38,27 +38,6 @@ def samples_path(output: Path) -> Path:
     return output.with_name(output.name + ".samples")
 
 
-def begin_samples(path: Path, owner: str) -> None:
-    """See that there is a file of a results file's own; what another has left is dropped.
-
-    Args:
-        path: of the file.
-        owner: a text that no two results files share.
-
-    Raises:
-        StorageError: it can't be made.
-    """
-    with _storing(path):
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if os.pread(file, TOKEN_BYTES, 0) != _token(owner):
-                os.ftruncate(file, 0)
-                os.pwrite(file, _token(owner), 0)
-                os.fsync(file)
-        finally:
-            os.close(file)
-
-
 def _token(owner: str) -> bytes:
     return hashlib.blake2b(owner.encode(), digest_size=TOKEN_BYTES).digest()
 
@@ -69,7 +48,7 @@ class SampleFile:
     The file is sparse: what a point did not use takes no room on the disk.
 
     Args:
-        path: of the file; `begin_samples` makes it.
+        path: of the file; `begin` makes it.
         shape: (ny, nx) of the grid.
         sizes: of the splits.
 
@@ -82,18 +61,49 @@ class SampleFile:
         self._shape = shape
         self._records = [Record(metrics, samples) for metrics, samples in sizes]
         self._file = -1
+        self._owner = ""
+
+    def begin(self, owner: str) -> None:
+        """See that there is a file of a results file's own; what another has left is dropped.
+
+        Args:
+            owner: a text that no two results files share.
+        """
+        with _storing(self.path):
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if not self._is_whole(file, owner):
+                    os.ftruncate(file, 0)
+                    for place in (0, self.most_bytes):
+                        _write(file, np.frombuffer(_token(owner), np.uint8), place)
+                    os.fsync(file)
+            finally:
+                os.close(file)
 
     def open(self, owner: str) -> None:
         """See what all ranks have stored before they closed it.
 
         Args:
-            owner: see `begin_samples`.
+            owner: see `begin`.
         """
         with _storing(self.path):
+            self._owner = owner
             self._file = os.open(self.path, os.O_RDWR)
-            if os.pread(self._file, TOKEN_BYTES, 0) != _token(owner):
+            try:
+                self._check_whole()
+            except OSError:
                 os.close(self._file)
-                raise OSError(errno.ESTALE, "it belongs to another job, or is another host's")
+                raise
+
+    def _check_whole(self) -> None:
+        if not self._is_whole(self._file, self._owner):
+            said = "it has been cut short, belongs to another job, or is another host's"
+            raise OSError(errno.ESTALE, said)
+
+    def _is_whole(self, file: int, owner: str) -> bool:
+        """Whether a file is of this owner, and nobody has cut it since: its end says so, too."""
+        ends = [os.pread(file, TOKEN_BYTES, place) for place in (0, self.most_bytes)]
+        return ends == [_token(owner)] * 2
 
     def keep(self, point: int, splits: Sequence[Known]) -> None:
         """Store what is known at a point; nothing if no other point needs it.
@@ -112,8 +122,11 @@ class SampleFile:
                 record.read(self._file, place)
                 for record, place in zip(self._records, self._places(point), strict=False)
             ]
-        known = [one for one in found if one is not None]
-        return known if len(known) == len(self._records) else None
+            known = [one for one in found if one is not None]
+            if len(known) == len(self._records):
+                return known
+            self._check_whole()  # else it is not there since the point has failed
+            return None
 
     def has(self, point: int) -> bool:
         """Whether what is known at a point is stored."""
@@ -122,10 +135,11 @@ class SampleFile:
             return bool(places) and all(_read(self._file, place, 1, "<f8")[0] for place in places)
 
     def close(self) -> None:
-        """Let other hosts see what was written."""
+        """Let other hosts see what was written, and see that it still is there."""
         with _storing(self.path):
             try:
                 os.fsync(self._file)
+                self._check_whole()
             finally:
                 os.close(self._file)
 
@@ -139,7 +153,10 @@ class SampleFile:
 
     @property
     def most_bytes(self) -> int:
-        """What the file takes on the disk if every point uses as many samples as are kept."""
+        """What the file takes on the disk if every point uses as many samples as are kept.
+
+        There its end is marked.
+        """
         ny, nx = self._shape
         last = parent_index(ny, nx, ny * nx - 1)
         return PAGE + (0 if last is None else (last + 1) * self._whole)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, Result
 from lossgrid.store import layout
-from lossgrid.store.disk import Syncing, storing
+from lossgrid.store.disk import Syncing, rewrite_first_byte, storing
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -143,15 +143,22 @@ class PointWriter:
             select = Selection((layout.ERROR_ROWS,), np.array(list(errors)))
             self._put(layout.ERRORS, select, np.array(records, layout.ERROR_RECORD))
 
-    def close(self) -> None:
-        """Sync, then close; with mpio every rank must come here, so nothing may prevent it."""
+    def sync(self) -> None:
+        """Have the disk take all that was written, and see that it still takes anything."""
         with storing(self._path):
-            try:
-                self._syncing.wait()
-            finally:
-                for dataset in self._datasets.values():
-                    dataset.close()
-                self._file.close()
+            self._syncing.wait()
+            rewrite_first_byte(self._path)
+
+    def close(self) -> None:
+        """Close; with mpio every rank must come here, after all have synced.
+
+        HDF5 then writes the file's head on one rank, and where that fails the others wait for it
+        for ever.
+        """
+        with storing(self._path):
+            for dataset in self._datasets.values():
+                dataset.close()
+            self._file.close()
 
     def __enter__(self) -> PointWriter:
         return self
@@ -163,7 +170,10 @@ class PointWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None or issubclass(kind, Exception):  # an interrupted process waits for nobody
-            self.close()
+            try:
+                self.sync()
+            finally:
+                self.close()
 
 
 class Batch(NamedTuple):

@@ -524,4 +524,5 @@ def test_deleting_the_file_under_a_writer_is_no_crash(path: Path) -> None:
     os.unlink(path)
     writer.write([result([0])])
     with pytest.raises(UserError, match="has been removed"):
-        writer.close()
+        writer.sync()
+    writer.close()

@@ -9,7 +9,7 @@ import pytest
 from lossgrid.errors import StorageError
 from lossgrid.evaluate.estimate import Known
 from lossgrid.lattice import level_of, strides
-from lossgrid.store.samples import SampleFile, begin_samples, samples_path
+from lossgrid.store.samples import SampleFile, samples_path
 
 SHAPE = (20, 33)
 SIZES = [(2, 50), (1, 7)]
@@ -30,8 +30,8 @@ def found_at(point: int) -> list[Known]:
 
 
 def opened(path: Path, owner: str = "mine") -> SampleFile:
-    begin_samples(path, owner)
     samples = SampleFile(path, SHAPE, SIZES)
+    samples.begin(owner)
     samples.open(owner)
     return samples
 
@@ -106,8 +106,24 @@ def test_what_another_job_has_left_is_dropped(tmp_path: Path) -> None:
 def test_the_file_of_another_job_is_not_read(tmp_path: Path) -> None:
     """As a rank would find it whose folder is not the one that rank 0 sees."""
     opened(tmp_path / "s").close()
-    with pytest.raises(StorageError, match="it belongs to another job"):
+    with pytest.raises(StorageError, match="belongs to another job"):
         SampleFile(tmp_path / "s", SHAPE, SIZES).open("another")
+
+
+def test_a_file_that_is_cut_short_is_noticed_and_begun_anew(tmp_path: Path) -> None:
+    """Also if something is written behind the cut: what is missing there has not just failed."""
+    samples = opened(tmp_path / "s")
+    samples.keep(PARENTS[0], found_at(0))
+    os.truncate(samples.path, 100)
+    samples.keep(PARENTS[-1], found_at(1))
+    assert same(samples.recall(PARENTS[-1]), found_at(1))
+    with pytest.raises(StorageError, match="cut short"):
+        samples.recall(PARENTS[0])
+    with pytest.raises(StorageError, match="cut short"):
+        samples.close()
+    again = opened(tmp_path / "s")
+    assert not again.has(PARENTS[-1])
+    again.close()
 
 
 def test_half_of_the_samples_are_enough_for_others(tmp_path: Path) -> None:
