@@ -84,7 +84,7 @@ def measured(folder: Path, count: int, millions: int) -> tuple[float, int]:
 
 def peak(job: Path) -> int:
     """Run the command in this process, which does nothing else; its peak of memory in bytes."""
-    from lossgrid.projecting import trajectory
+    from lossgrid.run.projecting import trajectory
 
     trajectory(job, [])
     status = Path("/proc/self/status").read_text()

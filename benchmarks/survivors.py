@@ -20,13 +20,13 @@ from lossgrid.engine import lease
 from lossgrid.engine import world as worlds
 from lossgrid.engine.run import coordinate, work
 from lossgrid.exits import COMPLETE, UNFINISHED
-from lossgrid.progress import ProgressView
+from lossgrid.run.progress import ProgressView
+from lossgrid.run.witness import Witness
 from lossgrid.store.create import Contents, create
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import read_results
 from lossgrid.store.sink import CoordinatorSink
 from lossgrid.store.writer import PointWriter
-from lossgrid.witness import Witness
 
 COLUMN = "train_loss"
 RECORD = np.dtype([("point", np.int64), ("begin", np.float64), ("end", np.float64)])

@@ -79,7 +79,7 @@ def train(training: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
     Exit status: 0 complete, 2 bad input, 75 stopped by a signal with epochs left (run the same
     command again).
     """
-    from lossgrid.training import train
+    from lossgrid.commands.train import train
 
     return train(training, overrides, overwrite)
 
@@ -109,7 +109,7 @@ def _by_name(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 @click.option("--line", "is_line", is_flag=True, help="Along alpha alone.")
 def init(checkpoint: Path, output: Path, **told: Any) -> int:
     """Write a commented job file for CHECKPOINT, and code to fill in for what is not named."""
-    from lossgrid.first_job import write_first_job
+    from lossgrid.commands.init import write_first_job
 
     click.echo(write_first_job(checkpoint, output, **told))
     return 0
@@ -125,7 +125,7 @@ def run(job: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
     Exit status: 0 complete, 1 a rank broke down, 2 bad input, 3 some points failed, 75 stopped by
     a signal with work left (run the same command again).
     """
-    from lossgrid.run import run
+    from lossgrid.run.steps import run
 
     return run(job, overrides, overwrite)
 
@@ -140,7 +140,7 @@ def run(job: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
 )
 def plan(job: Path, overrides: tuple[str, ...], ranks: int | None) -> int:
     """Show what running JOB would do and how long it would take; writes nothing."""
-    from lossgrid.planning import plan
+    from lossgrid.commands.plan import plan
 
     click.echo(plan(job, overrides, ranks))
     return 0
@@ -154,7 +154,7 @@ def trajectory(job: Path, overrides: tuple[str, ...]) -> int:
 
     Writes nothing.
     """
-    from lossgrid.projecting import trajectory
+    from lossgrid.run.projecting import trajectory
 
     click.echo(trajectory(job, overrides))
     return 0
@@ -165,7 +165,7 @@ def trajectory(job: Path, overrides: tuple[str, ...]) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON, for programs.")
 def status(file: Path, as_json: bool) -> int:
     """Show the progress of a results FILE, also during a run."""
-    from lossgrid.status import Status
+    from lossgrid.commands.status import Status
 
     found = Status.of(file)
     click.echo(found.json() if as_json else found.text())
@@ -182,7 +182,7 @@ def watch(file: Path, every: float, column: str | None) -> int:
     Ends with the run; Ctrl-C ends only this. Exit status: 0 complete, 3 some points failed, 75 some
     are pending and no run is at work, 130 interrupted.
     """
-    from lossgrid.watch import watch
+    from lossgrid.commands.watch import watch
 
     return watch(file, every, column)
 
@@ -356,7 +356,7 @@ def export(
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 def convert(file: Path, output: Path | None, overwrite: bool) -> int:
     """Make a surface FILE of the reference code (.h5) a results file, for all other commands."""
-    from lossgrid.converting import convert
+    from lossgrid.commands.convert import convert
 
     click.echo(convert(file, output or file.with_suffix(".vtkhdf"), overwrite))
     return 0
@@ -524,7 +524,7 @@ def schema(training: bool) -> int:
 @commands.command()
 def doctor() -> int:
     """Show what lossgrid finds on this machine, and how to get what is missing."""
-    from lossgrid.doctor import diagnose, report
+    from lossgrid.commands.doctor import diagnose, report
 
     click.echo(report(diagnose()))
     return 0

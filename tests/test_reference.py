@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from lossgrid.store.results import read_results
 from tests import reference
 from tests.shared import shared_file

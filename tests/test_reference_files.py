@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 import lossgrid
 from lossgrid.cli import commands
-from lossgrid.converting import convert
+from lossgrid.commands.convert import convert
+from lossgrid.commands.status import Status
 from lossgrid.errors import UserError
-from lossgrid.run import run
-from lossgrid.status import Status
+from lossgrid.run.steps import run
 from tests.runs import plane
 from tests.toy import toy_job
 

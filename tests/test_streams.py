@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from lossgrid.exits import COMPLETE
-from lossgrid.progress import ProgressView
+from lossgrid.run.progress import ProgressView
 from lossgrid.store.results import read_results
 from lossgrid.streams import unfailing
 from tests.mpi import MPICH_WHEEL, mpirun
@@ -97,12 +97,12 @@ def test_a_rank_that_nobody_hears_ends_all_ranks(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text(
         "import os, sys\n"
-        "import lossgrid.sharing\n"
+        "import lossgrid.run.sharing\n"
         "def load(*arguments):\n"
         "    raise RuntimeError('broken')\n"
         "if os.environ['PMI_RANK'] == '1':\n"
         "    sys.stderr = open('/dev/full', 'w', buffering=1)\n"
-        "    lossgrid.sharing.load = load\n"
+        "    lossgrid.run.sharing.load = load\n"
         "from lossgrid.cli import main\n"
         "main()\n"
     )

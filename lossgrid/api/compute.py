@@ -18,7 +18,6 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, default_collate
 
-from lossgrid.agree import StoppedError
 from lossgrid.api.given import given, spec
 from lossgrid.api.surface import Surface
 from lossgrid.engine import world as worlds
@@ -28,10 +27,11 @@ from lossgrid.engine.world import World
 from lossgrid.errors import UserError
 from lossgrid.exits import UNFINISHED
 from lossgrid.job import Job, make_job
-from lossgrid.lead import Lead
 from lossgrid.problem.copies import copied
 from lossgrid.problem.factory import seeded
-from lossgrid.run import AbandonedError, take_part
+from lossgrid.run.agree import StoppedError
+from lossgrid.run.lead import Lead
+from lossgrid.run.steps import AbandonedError, take_part
 from lossgrid.store.results import read_results
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 import lossgrid
 from lossgrid.data import Split
 from lossgrid.errors import UserError
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from tests.mpi import MPICH_WHEEL, mpirun
 from tests.runs import plane, results
 from tests.toy import toy_job

@@ -14,7 +14,7 @@ import lossgrid
 from lossgrid.api.surface import Surface
 from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from lossgrid.store.spectra import Spectra
 from tests.runs import plane, results
 from tests.toy import toy_job

@@ -13,10 +13,10 @@ import pytest
 
 from lossgrid.cluster.launcher import launcher, srun_plugins
 from lossgrid.cluster.queue import look_up
+from lossgrid.commands.status import Status
 from lossgrid.engine.messages import DONE
 from lossgrid.exits import BAD_INPUT, COMPLETE
-from lossgrid.run import run
-from lossgrid.status import Status
+from lossgrid.run.steps import run
 from lossgrid.store.log import RunLog
 from lossgrid.store.results import read_results
 from tests.cluster.slurm import begin_now, scontrol, state, until

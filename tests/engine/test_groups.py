@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossgrid.commands.plan import plan
 from lossgrid.engine.groups import Leader, groups
 from lossgrid.engine.messages import DONE, FAILED, Dismissed, Drop, Part, Share, Stop
 from lossgrid.errors import DroppedError, OutOfMemoryError
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
-from lossgrid.planning import plan
-from lossgrid.rankevents import lasting
-from lossgrid.run import run
+from lossgrid.run.rankevents import lasting
+from lossgrid.run.steps import run
 from lossgrid.store.log import RunLog
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
 from tests.runs import await_points, plane, program, rank_processes, results, stacked

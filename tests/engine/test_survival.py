@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lossgrid.commands.status import Status
 from lossgrid.engine.messages import DONE
 from lossgrid.exits import COMPLETE
-from lossgrid.rankevents import RankEvent, lasting
-from lossgrid.run import run
-from lossgrid.status import Status
+from lossgrid.run.rankevents import RankEvent, lasting
+from lossgrid.run.steps import run
 from lossgrid.store.lock import read_holder
 from lossgrid.store.log import RunLog
 from tests.mpi import Flavour, mpirun, started

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lossgrid.engine.messages import DONE
 from lossgrid.errors import UserError
 from lossgrid.exits import COMPLETE
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from lossgrid.store import layout
 from lossgrid.store.lock import read_holder
 from lossgrid.store.results import Results, read_results

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lossgrid.errors import UserError
-from lossgrid.run import run
+from lossgrid.run.steps import run
 from lossgrid.view import studio
 from lossgrid.view.compose import compose, photographed
 from lossgrid.view.relief import Look

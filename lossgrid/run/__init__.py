@@ -1,0 +1,1 @@
+"""A run: its steps on every rank, and what only rank 0 does."""
