@@ -58,7 +58,7 @@ def test_jobs_and_their_trainings_agree() -> None:
     for folder in (PAPER, PAPER / "small"):
         training = read_training(folder / "train.yaml")
         for file in folder.glob("*.yaml"):
-            if file.stem in ("train", "published"):
+            if file.stem in ("train", "published", "curvature"):
                 continue
             job = read_job(file)
             trained = training.data.model_dump()
@@ -91,7 +91,7 @@ def test_every_file_of_the_paper_is_on_the_page() -> None:
     for file in (PAPER / "small").glob("*.yaml"):
         assert f"jobs/paper/small/{file.name}" in PAGE + GALLERY
     for number in range(1, 16):
-        assert re.search(rf"Figures?[^|]*\b{number}\b", PAGE), number
+        assert re.search(rf"Figures?[^|\n]*\b{number}\b", PAGE), number
 
 
 def code_with(words: str) -> str:

@@ -139,6 +139,7 @@ def _asked(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, nn.Mod
 
 
 def _own(parameters: Sequence[str], name: str, model: nn.Module) -> list[str]:
-    """The parameters, by name, of a part of a model and of all that it holds."""
-    within = f"{name}." if name in dict(model.named_modules()) else ""
-    return [parameter for parameter in parameters if parameter.startswith(within)]
+    """The parameters, by name, of a part of a model and of all that it holds, tied or not."""
+    part = dict(model.named_modules()).get(name, model)
+    held = {id(parameter) for parameter in part.parameters()}
+    return [known for known in parameters if id(model.get_parameter(known)) in held]

@@ -61,12 +61,20 @@ def basin(alpha: Floats, beta: Floats, values: Floats, level: float) -> Basin | 
     below = float(surface.min()) - 1.0
     for points, offsets in zip(*generator.filled(below, level), strict=True):
         rings = [points[begin:end] for begin, end in pairwise(offsets)]
-        if _distance(rings[0], centre) == 0 or _surrounds(rings[0], centre):
+        if _holds(rings, centre):
             lower = level - _ROUNDING * (level - below)
             open_ = any(_is_below(alpha, beta, surface, lower, point) for point in points)
             distances = [_distance(line, centre) for line in generator.lines(level)]
             return _measured(rings, not open_, min(distances, default=None))
     return None  # the minimum is on no whole cell: all of its cells have missing corners
+
+
+def _holds(rings: list[Floats], point: Floats) -> bool:
+    """Whether a point lies in a region: on its outline, or inside that and in none of its holes."""
+    outline, *holes = rings
+    if any(_distance(ring, point) == 0 for ring in rings):
+        return True
+    return _surrounds(outline, point) and not any(_surrounds(hole, point) for hole in holes)
 
 
 def _measured(rings: list[Floats], closed: bool, radius: float | None) -> Basin:

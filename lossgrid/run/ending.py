@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
-from lossgrid.run import epochs, precision, trajectories
+from lossgrid.run import epochs, precision, probing, trajectories
 from lossgrid.store.amend import mark_complete
 from lossgrid.store.results import Results
 from lossgrid.store.samples import samples_path
@@ -51,8 +51,8 @@ def conclude(
     for split, population in sampled.items():
         share = results.values[f"{split}_samples"].mean() / population
         say(f"          {split}: from {share:.1%} of all evaluations of a sample")
-    facts = [epochs.told(results), precision.told(results), *trajectories.told(results)]
-    for said in filter(None, facts):
+    facts = [epochs.told(results), precision.told(results)]
+    for said in [*filter(None, facts), *trajectories.told(results), *probing.told(results)]:
         say(f"          {said}")
     if odd := results.not_finite():
         counts = ", ".join(f"{count} of {name}" for name, count in odd.items())

@@ -45,6 +45,12 @@ def no_spectra(job: Job, parameters: int) -> Spectra | None:
     )
 
 
+def told(results: Results) -> list[str]:
+    """A sentence, if probes of a file's spectra are missing."""
+    missing = len(results.spectra.pending) if results.spectra else 0
+    return [f"spectrum: {missing} probes missing"] if missing else []
+
+
 def probes(
     results: Results, say: Callable[[str], None]
 ) -> Rounds[Probe, dict[str, NDArray[np.float64]]]:

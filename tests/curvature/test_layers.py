@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lossgrid.curvature.derivatives import Derivatives
-from lossgrid.curvature.layers import Layers
+from lossgrid.curvature.layers import Layers, _own
 from lossgrid.errors import UserError
 from lossgrid.space import Layout
 from tests.curvature.small import CPU, PLAN, derivatives, plane, problem, samples, trained
@@ -80,3 +80,13 @@ def test_patterns_choose_any_modules() -> None:
     assert Layers(derivatives(), ["Network"], 1).weighted == ["Network"]
     with pytest.raises(UserError, match=r"hooks\.layers: .* there are conv, bn, hidden, out"):
         Layers(derivatives(), ["fc*"], 1)
+
+
+def test_layers_that_share_a_weight_both_have_it() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    names = [name for name, _ in model.named_parameters()]
+    assert _own(names, "0", model) == ["0.weight", "0.bias"]
+    assert _own(names, "2", model) == ["0.weight", "2.bias"]
+    assert _own(names, "1", model) == []
+    assert _own(names, "Sequential", model) == names

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lossgrid.exits import BAD_INPUT
+from tests.absent import absent
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.harness import Harness, installed
 
@@ -24,7 +25,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
 def test_stored_points_outlive(name: str, harness: Harness, tmp_path: Path) -> None:
     fault = FAULTS[name]
     if not installed(fault):
-        pytest.skip("no environment for it: `make environments` creates them")
+        absent("no environment for it: `make environments` creates them")
     if fault.small_disk and not can_mount(tmp_path):
         pytest.skip("only root can have a small disk")
     outcome = harness.play(name, 0, SEED)

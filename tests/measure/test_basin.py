@@ -47,6 +47,13 @@ def test_only_the_region_of_the_minimum_counts() -> None:
     assert found(wells, 0.4).width_alpha == pytest.approx(0.8, rel=0.02)
 
 
+def test_a_moat_around_the_minimum_is_another_region() -> None:
+    distance = np.hypot(A, B)
+    region = found(np.interp(distance, [0, 0.4, 0.6, 0.8, 3], [0, 1, 0.05, 1, 2]), 0.5)
+    assert region.area == pytest.approx(np.pi * 0.2**2, rel=0.05)
+    assert region.width_alpha == pytest.approx(0.4, rel=0.02)
+
+
 def test_a_region_that_meets_missing_points_is_open() -> None:
     values = np.hypot(A, B)
     assert found(values, 0.5).closed

@@ -86,9 +86,12 @@ def test_all_forms_hold_the_same(files: list[Path]) -> None:
                 assert float(cell) == pytest.approx(value, rel=1e-3)
 
 
-def test_missing_points_are_counted(files: list[Path]) -> None:
+def test_missing_points_are_counted(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = json.loads(report(files[1:], None, Options(), "json"))
     assert found["missing"] == 0
     holes: NDArray[np.uint8] = np.ones((17, 25), np.uint8)
     holes[0, :3] = 0
     assert measures(taken(plane(status=holes)), Options())["minimum"] == found["minimum"]
+    monkeypatch.setattr("lossgrid.measure.report.read_results", lambda file: plane(status=holes))
+    (found,) = json.loads(report(files[1:], None, Options(), "json"))
+    assert found["missing"] == 3

@@ -17,7 +17,7 @@ from lossgrid.engine.messages import DONE
 from lossgrid.errors import UserError
 from lossgrid.exits import COMPLETE, UNFINISHED
 from lossgrid.job import read_job
-from lossgrid.run.prepare import prepare
+from lossgrid.run.prepare import Prepared, prepare
 from lossgrid.run.rounds import Rounds
 from lossgrid.run.steps import run
 from tests.mpi import MPICH_WHEEL, Flavour, mpirun, started
@@ -151,6 +151,25 @@ def test_a_run_that_is_stopped_goes_on_with_its_spectra(
     assert results(tmp_path).spectra.pending == []  # type: ignore[union-attr]
     run(path)
     assert results(tmp_path).path.read_bytes() == whole
+
+
+def test_probes_that_fail_are_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = job(tmp_path, {"spectrum": SPECTRUM}, grid=plane(3, 3))
+
+    def failing(self: Prepared, place: Any, probe: int, *others: Any) -> Any:
+        return "mine" if probe == 1 else original(self, place, probe, *others)
+
+    original = Prepared.try_probe
+    with monkeypatch.context() as patch:
+        patch.setattr(Prepared, "try_probe", failing)
+        assert run(path) == COMPLETE
+    said = capfd.readouterr().err
+    assert "lacks probe 1: mine" in said
+    assert "spectrum: 2 probes missing" in said
+    assert run(path) == COMPLETE
+    assert "missing" not in capfd.readouterr().err
 
 
 def test_only_the_splits_asked_for(tmp_path: Path) -> None:

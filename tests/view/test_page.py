@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from lossgrid.lattice import coarse_to_fine
 from lossgrid.store.trajectory import Trajectory
 from lossgrid.view import Landscape
 from lossgrid.view.page import _array, write_page
+from tests.absent import absent
 from tests.view.browser import ARGUMENTS, CHROMIUM
 from tests.view.landscapes import ALPHA, BETA, BOWL, Made, plane
 
@@ -36,10 +36,7 @@ BOTH = {"test_loss": BOWL, "train_loss": BOWL / 2, "test_accuracy": 1 / (1 + BOW
 def browser() -> Iterator[Any]:
     """Debian's Chromium, which draws WebGL on the CPU."""
     if shutil.which(CHROMIUM) is None:
-        reason = f"no {CHROMIUM}: `make system` installs it"
-        if os.environ.get("LOSSGRID_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(f"no {CHROMIUM}: `make system` installs it")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
