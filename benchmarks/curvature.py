@@ -29,7 +29,8 @@ from lossgrid.engine import world as worlds  # noqa: E402
 from lossgrid.evaluate.device import keep_memory  # noqa: E402
 from lossgrid.evaluate.plan import Plan  # noqa: E402
 from lossgrid.job import read_job  # noqa: E402
-from lossgrid.run.prepare import Loaded, choose, free_memory, load  # noqa: E402
+from lossgrid.run.choose import choose  # noqa: E402
+from lossgrid.run.load import Loaded, free_memory, load  # noqa: E402
 
 SHARED = Path(os.environ.get("LOSSGRID_SHARED", ROOT.parent / "shared")) / "data"
 IMAGES = int(os.environ.get("IMAGES", "150"))

@@ -15,17 +15,10 @@ from lossgrid.evaluate import Plan
 from lossgrid.job import Job, read_job
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.run import epochs
+from lossgrid.run.choose import check_workers, choose, measure
 from lossgrid.run.fingerprint import SIZES, differences
-from lossgrid.run.prepare import (
-    Loaded,
-    Prepared,
-    check_workers,
-    choose,
-    equip,
-    free_memory,
-    load,
-    measure,
-)
+from lossgrid.run.load import Loaded, free_memory, load
+from lossgrid.run.prepare import Prepared, equip
 from lossgrid.run.progress import clock
 from lossgrid.run.projecting import checkpoints_of, principal_of
 from lossgrid.run.recalling import Recalled

@@ -23,20 +23,14 @@ from lossgrid.evaluate import Checked, Plan
 from lossgrid.job import Job
 from lossgrid.problem import prepare_checkpoint
 from lossgrid.run import epochs, precision, trajectories
+from lossgrid.run.choose import check_workers, choose, choose_smaller, measure, unshrinkable
 from lossgrid.run.computing import Computing
 from lossgrid.run.ending import conclude
 from lossgrid.run.fingerprint import HARDWARE, SIZES, are_near, differences, theta_values
 from lossgrid.run.following import Checkpoint, checkpoints
+from lossgrid.run.load import Loaded
 from lossgrid.run.order import Order
-from lossgrid.run.prepare import (
-    Loaded,
-    Prepared,
-    check_workers,
-    choose,
-    choose_smaller,
-    measure,
-    unshrinkable,
-)
+from lossgrid.run.prepare import Prepared
 from lossgrid.run.probing import Probe, no_spectra, probes
 from lossgrid.run.projecting import Projected, principal_of, projected
 from lossgrid.run.recalling import Recalled

@@ -14,7 +14,7 @@ from lossgrid.errors import OutOfMemoryError, summary
 from lossgrid.job import Job
 from lossgrid.problem import inside, load_callable
 from lossgrid.run.agree import each, led
-from lossgrid.run.prepare import Common, Loaded, load
+from lossgrid.run.load import Common, Loaded, load
 from lossgrid.shortage import fitting
 from lossgrid.space import Principal
 from lossgrid.store.writer import parallel_hdf5

@@ -24,8 +24,9 @@ from lossgrid.evaluate import Checked, Plan
 from lossgrid.exits import BROKE_DOWN, COMPLETE, UNFINISHED, status_of
 from lossgrid.job import Job, read_job
 from lossgrid.run.agree import StoppedError, each, led
+from lossgrid.run.load import Loaded, free_memory
 from lossgrid.run.order import Order
-from lossgrid.run.prepare import Loaded, Prepared, equip, free_memory
+from lossgrid.run.prepare import Prepared, equip
 from lossgrid.run.rounds import Found, Piece, Rounds
 from lossgrid.run.sharing import load_together
 from lossgrid.store.disk import check_writable

@@ -226,7 +226,7 @@ def test_a_later_run_may_have_less_memory(tmp_path: Path, monkeypatch: pytest.Mo
     job = hungry_job(tmp_path, ENOUGH)
     run(job)
     make_pending(results(tmp_path), np.arange(225).reshape(15, 15) % 3 == 1)
-    monkeypatch.setattr("lossgrid.run.prepare.available", lambda device, sharers: 3000)
+    monkeypatch.setattr("lossgrid.run.load.available", lambda device, sharers: 3000)
     assert run(job) == COMPLETE
     found = results(tmp_path)
     assert found.count_epochs()[:2].tolist() == [150, 75]

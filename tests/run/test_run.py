@@ -146,11 +146,11 @@ def test_the_rank_with_least_memory_decides_on_the_batch(tmp_path: Path) -> None
     def run_with(room: int, *sets: str) -> subprocess.CompletedProcess[str]:
         script = program(
             tmp_path,
-            "from lossgrid.run import prepare\n"
+            "from lossgrid.run import load\n"
             "def available(device, sharers):\n"
             "    from mpi4py import MPI\n"
             f"    return {room} if MPI.COMM_WORLD.rank == 1 else 1 << 40\n"
-            "prepare.available = available\n",
+            "load.available = available\n",
         )
         return mpirun(MPICH_WHEEL, 3, [script, "run", job, *sets], timeout=120)
 
