@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lossgrid.evaluate.adaptive import AdaptiveEvaluator
+from lossgrid.evaluate.batches import Member
 from lossgrid.evaluate.check import Checked, check
 from lossgrid.evaluate.evaluator import GridEvaluator
 from lossgrid.evaluate.memory import available, fitted, needed, smaller
@@ -12,6 +13,7 @@ __all__ = [
     "AdaptiveEvaluator",
     "Checked",
     "GridEvaluator",
+    "Member",
     "Plan",
     "available",
     "check",

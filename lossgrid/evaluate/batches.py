@@ -7,6 +7,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Member:
+    """A rank among those that compute each point together, and among those that use its GPU.
+
+    Attributes:
+        place: from 0 on, of those that compute a point together.
+        count: how many these are.
+        sharers: how many use its memory.
+    """
+
+    place: int = 0
+    count: int = 1
+    sharers: int = 1
+
+
+@dataclass(frozen=True)
 class Batch:
     """Samples [begin, end) of a split's pass, of which those from `fresh` on are new.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossgrid.errors import DroppedError
-from lossgrid.evaluate.batches import Batch, batches, shared
+from lossgrid.evaluate.batches import Batch, Member, batches, shared
 from lossgrid.evaluate.networks import (
     Forward,
     FusedNetwork,
@@ -26,7 +26,7 @@ from lossgrid.evaluate.networks import (
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.stacking import StackedNetwork
 from lossgrid.evaluate.statistics import RecomputedStatistics
-from lossgrid.evaluate.streaming import placed
+from lossgrid.evaluate.streaming import ALONE, placed
 from lossgrid.job import DATA_ERROR, of_draws
 from lossgrid.problem import Problem
 from lossgrid.problem.losses import PerSample
@@ -62,6 +62,7 @@ class GridEvaluator:
         lanes: batches that run at a time (CPU cores of this rank; 1 on a GPU).
         recorded: `recorded` of another rank's evaluator of the same plan; None to record the
             network here.
+        member: whom this rank shares points and GPU with; changes no value.
 
     Raises:
         OutOfMemoryError: here and from every method that computes.
@@ -78,6 +79,7 @@ class GridEvaluator:
         device: torch.device,
         lanes: int = 1,
         recorded: bytes | None = None,
+        member: Member = ALONE,
     ) -> None:
         names = list(problem.metrics)
         self.columns_of_place = tuple(
@@ -90,7 +92,7 @@ class GridEvaluator:
         self.plan = plan
         self._grid = grid
         metrics = list(problem.metrics.values())
-        self._network = _moving(problem, plane, plan, device, recorded)
+        self._network = _moving(problem, plane, plan, device, recorded, member)
         self._splits = self._network.splits
         self._losses = [
             names.index("loss") if s in problem.sampled else None for s in problem.splits
@@ -336,11 +338,16 @@ def _measure(metrics: Sequence[PerSample], outputs: Any, targets: Any) -> Iterat
 
 
 def _moving(
-    problem: Problem, plane: Plane, plan: Plan, device: torch.device, recorded: bytes | None
+    problem: Problem,
+    plane: Plane,
+    plan: Plan,
+    device: torch.device,
+    recorded: bytes | None,
+    member: Member,
 ) -> MovingNetwork:
     """The network in the plan's form, and the data on the device."""
     plane = plane.to(device, plan.dtype)
-    splits = placed(list(problem.splits.values()), device)
+    splits = placed(list(problem.splits.values()), device, plan.batch_size, member)
     known = None if recorded is None else pickle.loads(recorded)
     statistics = None
     if problem.recompute is not None:

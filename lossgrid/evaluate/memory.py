@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.utils._pytree import tree_leaves
 
+from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.evaluate.plan import Plan
 from lossgrid.evaluate.widths import Widths
@@ -18,31 +19,42 @@ from lossgrid.space import Plane
 LIVE = 4
 """Results as large as the widest that are there at a time: a sum has three, and needs room."""
 
+DATA_SHARE = 0.5
+"""Of a GPU's free memory that all data may take; the rest is for what the network makes of it."""
+
 ENOUGH = 1 << 62
 """Where nothing says how much there is."""
 
 
-def needed(plan: Plan, problem: Problem, plane: Plane, width: Widths, lanes: int) -> int:
+def needed(plan: Plan, problem: Problem, plane: Plane, width: Widths, lanes: int, room: int) -> int:
     """Bytes that evaluating by a plan takes beyond data, plane and network as they are loaded.
 
     An estimate: weights at the points of a pass and in the form that layers want them, what all
-    lanes make of a batch, and plane and data once more where they are copied to a GPU.
+    lanes make of a batch, and plane and data once more where they are copied to a GPU. Data that
+    finds no room there is not.
 
     Args:
         plan: how points are evaluated.
         problem, plane: as loaded.
         width: of the network.
         lanes: batches that run at a time.
+        room: bytes that there are.
     """
     item = plan.dtype.itemsize
     samples = max(len(split) for split in problem.splits.values())
     weights = 2 * plan.points_per_pass * plane.layout.size * item
     copied = 0
     if plan.device != "cpu":
-        leaves = [leaf for split in problem.splits.values() for leaf in tree_leaves(split.inputs)]
-        copied = sum(leaf.numel() * leaf.element_size() for leaf in (*leaves, plane.corners))
+        data = held(list(problem.splits.values()))
+        copied = min(data, int(DATA_SHARE * room)) + plane.corners.nbytes
     batch = min(plan.batch_size, samples) * plan.points_per_pass * width.widest * item
     return weights + copied + lanes * LIVE * batch
+
+
+def held(splits: Sequence[Split]) -> int:
+    """Bytes that data take."""
+    leaves = [leaf for split in splits for leaf in tree_leaves((split.inputs, split.targets))]
+    return sum(leaf.nbytes for leaf in leaves)
 
 
 def fitted(plan: Plan, need: Callable[[Plan], int], room: int, fixed: bool) -> Plan:

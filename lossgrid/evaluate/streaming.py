@@ -1,7 +1,8 @@
-"""Data on its device, or streamed to it batch by batch where it would take too much memory."""
+"""Data on its device, or in part, or streamed to it where it would take too much memory."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,16 +11,65 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lossgrid.data import Split
+from lossgrid.evaluate.batches import Member, batches, shared
+from lossgrid.evaluate.memory import DATA_SHARE, available, held
 
-SHARE = 0.5
-"""Of a GPU's free memory that all data may take; the rest is for what the network makes of it."""
+ALONE = Member()
 
 
-def placed(splits: list[Split], device: torch.device) -> list[Split]:
-    """Data in its storage type (uint8 images stay uint8 until they are read)."""
-    if device.type == "cuda" and _bytes(splits) > SHARE * torch.cuda.mem_get_info(device)[0]:
+def placed(
+    splits: list[Split], device: torch.device, batch_size: int = 1, member: Member = ALONE
+) -> list[Split]:
+    """Data in its storage type (uint8 images stay uint8 until they are read).
+
+    Args:
+        splits: in the host's memory.
+        device: where they are used.
+        batch_size: samples a batch.
+        member: what of them is used most: its batches.
+
+    Returns: all of them on the device if there is room; else the member's batches, if there is
+        room for these; else none.
+    """
+    room = DATA_SHARE * available(device, member.sharers) if device.type == "cuda" else math.inf
+    if held(splits) <= room:
+        return [_on(device, split) for split in splits]
+    cut = [list(batches(len(split), batch_size)) for split in splits]
+    own = [
+        (some[0].begin, some[-1].end) if some else (0, 0)
+        for some in shared(cut, member.place, member.count)
+    ]
+    parts = [Split(*split.rows(*rows)) for split, rows in zip(splits, own, strict=True)]
+    if held(parts) > room:
         return [streamed(split, device) for split in splits]
-    return [_mapped(split, lambda leaf: leaf.to(device)) for split in splits]
+    return [
+        Held(split.inputs, split.targets, split.prepare, part=_on(device, part), rows_held=rows)
+        for split, part, rows in zip(splits, parts, own, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Held(Split):
+    """A split in the host's memory, of which some samples are on a GPU as well.
+
+    The others are copied there each time: they are wanted only once another rank is lost.
+
+    Attributes:
+        part: samples on the GPU.
+        rows_held: which of the split they are, [begin, end).
+    """
+
+    part: Split = field(kw_only=True)
+    rows_held: tuple[int, int] = field(kw_only=True)
+
+    def rows(self, begin: int, end: int) -> tuple[Any, Any]:
+        """See `Split`."""
+        first, last = self.rows_held
+        if first <= begin and end <= last:
+            return self.part.rows(begin - first, end - first)
+        device = tree_leaves(self.part.inputs)[0].device
+        inputs, targets = tree_map(lambda leaf: leaf.to(device), super().rows(begin, end))
+        return inputs, targets
 
 
 def streamed(split: Split, device: torch.device) -> Streamed:
@@ -89,14 +139,13 @@ def following(begin: int, end: int, count: int) -> tuple[int, int]:
     return last - size, last
 
 
+def _on(device: torch.device, split: Split) -> Split:
+    return _mapped(split, lambda leaf: leaf.to(device))
+
+
 def _mapped(split: Split, change: Any) -> Split:
     inputs, targets = (tree_map(change, tree) for tree in (split.inputs, split.targets))
     return replace(split, inputs=inputs, targets=targets)
-
-
-def _bytes(splits: list[Split]) -> int:
-    leaves = [leaf for split in splits for leaf in tree_leaves((split.inputs, split.targets))]
-    return sum(leaf.numel() * leaf.element_size() for leaf in leaves)
 
 
 def _shapes(rows: Any) -> list[torch.Size]:

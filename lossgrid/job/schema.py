@@ -143,6 +143,11 @@ class RuntimeSpec(Section):
         count, rest = divmod(computing, self.ranks_per_worker)
         return None if rest or not count else count
 
+    def place(self, rank: int) -> tuple[int, int]:
+        """Which of how many ranks that compute a point together a rank is, from 0 on."""
+        first = 0 if self.shared else 1
+        return (rank - first) % self.ranks_per_worker, self.ranks_per_worker
+
 
 class Job(Section):
     """A whole job file, overrides applied, defaults filled in, paths absolute.

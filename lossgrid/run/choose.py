@@ -44,7 +44,7 @@ def choose(job: Job, loaded: Loaded, stored: Plan | None, room: int) -> Checked:
     vectors = vectors_bytes(job.curvature, problem) if job.curvature else 0
 
     def need(plan: Plan) -> int:
-        return needed(plan, problem, plane, width, loaded.lanes) + vectors
+        return needed(plan, problem, plane, width, loaded.lanes, room) + vectors
 
     plan = fitted(hoped, need, room, job.evaluation.batch_size != "auto")
     return _checked(job, loaded, plan, plan != hoped)

@@ -11,6 +11,7 @@ from lossgrid.data import Split
 from lossgrid.engine.world import World
 from lossgrid.evaluate import (
     GridEvaluator,
+    Member,
     Plan,
     available,
     dtype_of,
@@ -56,7 +57,7 @@ class Loaded:
         grid: coordinates.
         device: of this rank.
         lanes: batches that it runs at a time.
-        sharers: ranks that share its memory, itself among them.
+        member: which of a point's batches fall to this rank, and how many share its memory.
         made_of: the fingerprint of model, data and plane.
     """
 
@@ -65,7 +66,7 @@ class Loaded:
     grid: Grid
     device: torch.device
     lanes: int
-    sharers: int
+    member: Member
     made_of: dict[str, str]
 
     @property
@@ -90,7 +91,14 @@ class Loaded:
     def evaluator(self, plan: Plan, recorded: bytes | None = None) -> GridEvaluator:
         """What evaluates points by a plan; `recorded` is what another evaluator of it recorded."""
         return GridEvaluator(
-            self.problem, self.plane, self.grid, plan, self.device, self.lanes, recorded
+            self.problem,
+            self.plane,
+            self.grid,
+            plan,
+            self.device,
+            self.lanes,
+            recorded,
+            self.member,
         )
 
 
@@ -122,7 +130,8 @@ def load(
     sharers = world.local_size
     if device.type == "cuda":
         sharers = math.ceil(sharers / torch.cuda.device_count())
-    return Loaded(problem, plane, grid, device, lanes(device, world.cores), sharers, made_of)
+    member = Member(*job.runtime.place(world.rank), sharers)
+    return Loaded(problem, plane, grid, device, lanes(device, world.cores), member, made_of)
 
 
 def _all_loaded(
@@ -142,4 +151,4 @@ def _all_loaded(
 
 def free_memory(loaded: Loaded) -> int:
     """Bytes that this rank may still take; ask when all ranks of its node have loaded."""
-    return available(loaded.device, loaded.sharers)
+    return available(loaded.device, loaded.member.sharers)

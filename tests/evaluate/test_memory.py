@@ -62,13 +62,23 @@ def test_batches_points_and_lanes_need_memory() -> None:
     width = widths(posed)
 
     def need(plan: Plan, lanes: int = 1) -> int:
-        return needed(plan, posed, plane, width, lanes)
+        return needed(plan, posed, plane, width, lanes, 10**12)
 
     small = replace(FUSED, batch_size=4)
     assert need(replace(FUSED, batch_size=8)) > need(small)
     assert need(replace(small, points_per_pass=2)) > need(small)
     assert need(small, lanes=2) > need(small)
     assert need(replace(FUSED, batch_size=21)) == need(replace(FUSED, batch_size=10**9))
+
+
+def test_data_take_no_more_of_a_gpu_than_they_are_allowed() -> None:
+    posed, plane = problem(), plane_of(trained())
+    width = widths(posed)
+    data = sum(split.inputs.nbytes + split.targets.nbytes for split in posed.splits.values())
+    for room, taken in [(2 * data, data), (data, data // 2), (10 * data, data)]:
+        host = needed(FUSED, posed, plane, width, 1, room)
+        there = needed(replace(FUSED, device="cuda"), posed, plane, width, 1, room)
+        assert there - host == taken + plane.corners.nbytes
 
 
 def machine(folder: Path, free_kb: int, limit: str = "max", used: int = 0, cache: int = 0) -> Path:
