@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,16 +36,17 @@ SETTINGS = {
 }
 
 
-def lossgrid(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [str(MPICH_WHEEL.python), "-m", "lossgrid", *map(str, words)]
-    return subprocess.run(
-        command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120
-    )
+def lossgrid(
+    *words: object, flavour: Flavour = MPICH_WHEEL, **popen: Any
+) -> subprocess.CompletedProcess[str]:
+    command = [str(flavour.python), "-m", "lossgrid", *map(str, words)]
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120} | popen
+    return subprocess.run(command, check=False, **options)
 
 
-def submitted(*words: object) -> str:
+def submitted(*words: object, **how: Any) -> str:
     """The number that a job has got."""
-    done = lossgrid("submit", *words)
+    done = lossgrid("submit", *words, **how)
     assert done.returncode == 0, done.stderr
     (number,) = re.findall(r"submitted: SLURM job (\d+)", done.stdout)
     assert f"scancel {number}" in done.stdout
@@ -202,3 +205,23 @@ def test_srun_must_speak_the_pmi_of_the_mpi(flavour: Flavour, plugin: str, tmp_p
     else:
         assert done.returncode == BAD_INPUT, done.stderr
         assert "each is a world of its own" in done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_job_outlives_one_of_its_ranks(ulfm: Flavour, tmp_path: Path) -> None:
+    """With the launcher that lets them."""
+    job = toy_job(tmp_path, **SETTINGS)
+    (tmp_path / "lingering").touch()
+    launcher = shlex.join([str(ulfm.python.parent / "mpirun"), *ulfm.launcher[1:]])
+    asked = ["--nodes", 2, "--ranks-per-node", 2, "--launcher", launcher]
+    number = submitted(job, *asked, flavour=ulfm, env=ulfm.environment())
+    until(lambda: points(tmp_path) >= 5)
+    os.kill(rank_processes(job)[-1], signal.SIGKILL)
+    (tmp_path / "lingering").unlink()
+    until(lambda: state(number) not in ("RUNNING", "COMPLETING"))
+
+    assert state(number) == "COMPLETED", said(tmp_path)
+    assert "has died; its points go to others" in said(tmp_path)
+    (tmp_path / "fresh").mkdir()
+    assert run(toy_job(tmp_path / "fresh", **SETTINGS)) == COMPLETE
+    assert stacked(results(tmp_path)) == stacked(results(tmp_path / "fresh"))
