@@ -121,7 +121,7 @@ class RuntimeSpec(Section):
     coordinator: Literal["shared", "dedicated"] = "shared"
     """Whether rank 0 computes as well."""
     writer: Literal["auto", "parallel", "coordinator"] = "auto"
-    """All ranks write the file (h5py built with MPI), or rank 0 for them."""
+    """All ranks write the file (h5py built with MPI), or rank 0 for them (`auto`: also on NFS)."""
     sync_seconds: Duration = 30.0
     """How much a power loss may cost; a kill costs nothing that was stored."""
     ranks_per_worker: Count = 1

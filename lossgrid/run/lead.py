@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from uuid import uuid4
@@ -36,6 +36,7 @@ from lossgrid.run.projecting import Projected, principal_of, projected
 from lossgrid.run.recalling import Recalled
 from lossgrid.run.rounds import Rounds
 from lossgrid.run.sharing import Report
+from lossgrid.run.writing import in_parallel
 from lossgrid.shortage import fitting
 from lossgrid.space import Principal
 from lossgrid.store.amend import add_trajectories, reset_lost, write_precision
@@ -165,7 +166,8 @@ class Lead:
         if warning := loaded.warning():
             self._say(warning)
         self._project(loaded)
-        self._parallel = self._is_parallel([report.parallel for report in reports.values()])
+        able = [report.parallel for report in reports.values()]
+        self._parallel = in_parallel(self._job, self._world, able, self._say)
         if stored is None and self._job.evaluation.tune:
             tuned = measure(self._job, loaded, self._world.size)
             stored, self._tuning = tuned.plan, tuned.reason
@@ -305,28 +307,6 @@ class Lead:
     def _differences(self, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
         passed_over = HARDWARE if self._job.runtime.allow_unlike_ranks else ()
         return [text for part, text in differences(theirs, ours) if part not in passed_over]
-
-    def _is_parallel(self, able: Sequence[bool]) -> bool:
-        asked = self._job.runtime.writer
-        refines = self._job.grid.refine is not None  # rank 0 reads what others have just written
-        if asked == "parallel" and refines:
-            raise UserError(
-                f"{self._job.path}: runtime.writer: parallel does not go with grid.refine; leave "
-                "one of them out"
-            )
-        survivable = self._world.deaths.survivable  # those who share a file can't lose a rank
-        if asked == "parallel" and survivable:
-            raise UserError(
-                f"{self._job.path}: runtime.writer: parallel does not go with mpirun --with-ft, "
-                "by which a run outlives its ranks; leave one of them out"
-            )
-        if asked == "parallel" and not (all(able) and self._world.comm is not None):
-            raise UserError(
-                f"{self._job.path}: runtime.writer: parallel needs an h5py built with MPI on every "
-                "rank, under mpirun; install one ('lossgrid doctor' says how) or leave it on auto"
-            )
-        able_and_useful = all(able) and self._world.size > 1 and not (refines or survivable)
-        return asked == "parallel" or (asked == "auto" and able_and_useful)
 
     def _project(self, loaded: Loaded) -> None:
         """Find where trajectories lie, and say whether the grid holds them."""

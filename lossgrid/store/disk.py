@@ -40,6 +40,25 @@ def rewrite_first_byte(path: Path) -> None:
         os.close(handle)
 
 
+def filesystem(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The kind of file system that holds a file or is to hold it, as Linux calls it: ext4, nfs4.
+
+    Returns: None if Linux does not say, as of a part of a btrfs.
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    device = there.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        own, _, described = line.partition(" - ")
+        if own.split()[2] == number:
+            return described.split()[0]
+    return None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write beside another, whose place it takes once the disk has all of it.
