@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from lossgrid import __version__
 from lossgrid.errors import RunFailedError, UserError
 from lossgrid.exits import BAD_INPUT, status_of
-from lossgrid.streams import unfailing
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
-JOB = click.argument("job", type=PATH)
-FILE = click.argument("file", type=PATH)
-SET = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY.PATH=VALUE",
-    help="Override a key of the file; may be repeated.",
+from lossgrid.options import (
+    FIGURE,
+    FILE,
+    JOB,
+    LOOK,
+    PAGE,
+    PATH,
+    SET,
+    Range,
+    by_name,
+    numbers,
+    with_options,
 )
-
-
-class Number(click.types.FloatParamType):
-    """A finite number."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; anything else is a usage error."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-
-class Range(click.FloatRange, Number):
-    """A finite number within a range; click itself lets NaN into any."""
+from lossgrid.streams import unfailing
 
 
 class Sentences(click.Group):
@@ -84,15 +67,6 @@ def train(training: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
     return train(training, overrides, overwrite)
 
 
-def _by_name(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """Texts such as NAME=VALUE."""
-    parts = [text.partition("=") for text in texts]
-    for (name, equals, value), text in zip(parts, texts, strict=True):
-        if not (name and equals and value):
-            raise click.BadParameter(f"{text!r} is not like test=mymodel.py:test_set")
-    return {name: value for name, _, value in parts}
-
-
 @commands.command()
 @click.argument("checkpoint", type=PATH)
 @click.option("--output", "-o", type=PATH, default=Path("job.yaml"), show_default=True)
@@ -100,7 +74,7 @@ def _by_name(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 @click.option(
     "--data",
     multiple=True,
-    callback=_by_name,
+    callback=by_name,
     metavar="SPLIT=FACTORY",
     help="Such as test=mymodel.py:test_set; may be repeated.",
 )
@@ -187,63 +161,9 @@ def watch(file: Path, every: float, column: str | None) -> int:
     return watch(file, every, column)
 
 
-def _numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
-    """Finite numbers separated by commas."""
-    try:
-        numbers = None if text is None else tuple(float(number) for number in text.split(","))
-    except ValueError:
-        numbers = (math.nan,)
-    if numbers and not all(map(math.isfinite, numbers)):
-        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,1,10")
-    return numbers
-
-
-def _levels(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
-    return () if text == "none" else _numbers(ctx, option, text)
-
-
-LOOK = (
-    click.option("--column", help="What the height shows, such as test_loss."),
-    click.option("--log/--linear", "logarithmic", default=None, help="By default as in figures."),
-    click.option("--clamp", type=Number(), help="The largest value; what is above lies at it."),
-    click.option(
-        "--scale",
-        "stretch",
-        type=Range(0),
-        help="Height of one unit of value, or of a decade; by default it is half as high as wide.",
-    ),
-    click.option("--contours", "levels", callback=_levels, help="Levels: 0.1,1,10, or none."),
-)
-
-PAGE = (
-    click.option("--output", "-o", type=PATH, help="PDF, PNG or SVG file."),
-    click.option("--style", type=PATH, help="Settings of matplotlib that differ: a .mplstyle."),
-    click.option("--size", nargs=2, type=Range(0.5, 50), help="Inches: width, height."),
-)
-FIGURE = (
-    click.option(
-        "--column",
-        "columns",
-        multiple=True,
-        help="What to draw, such as test_loss; may be repeated for panels or curves.",
-    ),
-    click.option("--kind", type=click.Choice(["filled", "lines", "heat"]), help="How planes look."),
-    click.option("--log/--linear", "logarithmic", default=None, help="By default by the values."),
-    click.option("--levels", callback=_numbers, help="Levels of contour lines: 0.1,1,10."),
-    click.option("--title/--no-title", default=True, help="Name, best point, what is missing."),
-    click.option("--trajectory/--no-trajectory", default=True, help="Paths of training runs."),
-    *PAGE,
-)
-
-
-def _with(options: Sequence[Any]) -> Callable[[Command], Command]:
-    """A decorator that gives a command several options."""
-    return lambda command: reduce(lambda inner, option: option(inner), reversed(options), command)
-
-
 @commands.command()
 @FILE
-@_with(FIGURE)
+@with_options(FIGURE)
 @click.option("--arrows", is_flag=True, help="Where the loss falls most steeply, if computed.")
 @click.option("--errors", is_flag=True, help="Bands of two standard errors around curves.")
 @click.option("--spectrum", is_flag=True, help="The Hessian's eigenvalues, if computed.")
@@ -263,7 +183,7 @@ def plot(file: Path, output: Path | None, **options: Any) -> int:
 @commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--columns", "across", type=click.IntRange(1), help="Panels in a row.")
-@_with(FIGURE)
+@with_options(FIGURE)
 def compare(
     files: tuple[Path, ...], output: Path | None, across: int | None, **options: Any
 ) -> int:
@@ -280,7 +200,7 @@ def compare(
 @commands.command()
 @click.argument("checkpoints", metavar="CHECKPOINT...", nargs=-1, required=True, type=PATH)
 @click.option("--log/--linear", "logarithmic", default=False, help="Axis of the counts.")
-@_with(PAGE)
+@with_options(PAGE)
 def histogram(checkpoints: tuple[Path, ...], output: Path | None, **options: Any) -> int:
     """Draw how the weights of CHECKPOINTs are distributed."""
     from lossgrid.view.figures.histogram import histogram
@@ -294,7 +214,7 @@ def histogram(checkpoints: tuple[Path, ...], output: Path | None, **options: Any
 @commands.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
 @click.option("--log/--linear", "logarithmic", default=False, help="Axis of the errors.")
-@_with(PAGE)
+@with_options(PAGE)
 def convergence(runs: tuple[Path, ...], output: Path | None, **options: Any) -> int:
     """Draw the errors of training RUNs by epoch, and list how they ended.
 
@@ -312,7 +232,7 @@ def convergence(runs: tuple[Path, ...], output: Path | None, **options: Any) -> 
 @commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--output", "-o", type=PATH, help="By default a .vts file beside FILE.")
-@_with(LOOK)
+@with_options(LOOK)
 @click.option("--trajectory", "run", metavar="NAME", help="Write this training run's path: .vtp.")
 @click.option("--paraview", "script", type=PATH, help="Also write a ParaView script that draws it.")
 def export(
@@ -378,7 +298,7 @@ def html(file: Path, output: Path | None, column: str | None) -> int:
 @commands.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--column", help="Which loss, such as test_loss.")
-@click.option("--levels", callback=_numbers, default="0.1,1", show_default=True)
+@click.option("--levels", callback=numbers, default="0.1,1", show_default=True)
 @click.option(
     "--epsilon",
     type=Range(0, min_open=True),
@@ -407,7 +327,7 @@ def measure(files: tuple[Path, ...], column: str | None, form: str | None, **tol
 @commands.command()
 @FILE
 @click.option("--output", "-o", type=PATH, help="PNG file; by default FILE's name with -3d.")
-@_with(LOOK)
+@with_options(LOOK)
 @click.option(
     "--camera",
     default="iso",
