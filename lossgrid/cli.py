@@ -96,8 +96,9 @@ def init(checkpoint: Path, output: Path, **told: Any) -> int:
 def run(job: Path, overrides: tuple[str, ...], overwrite: bool) -> int:
     """Evaluate what is pending of JOB; resumes by itself.
 
-    Exit status: 0 complete, 1 a rank broke down, 2 bad input, 3 some points failed, 75 stopped by
-    a signal with work left (run the same command again).
+    Exit status: 0 complete, 1 a rank broke down, 2 bad input, 3 some points failed, or what comes
+    after them (true values of checkpoints, spectra), 75 stopped by a signal with work left (run the
+    same command again).
     """
     from lossgrid.run.steps import run
 
@@ -153,8 +154,8 @@ def status(file: Path, as_json: bool) -> int:
 def watch(file: Path, every: float, column: str | None) -> int:
     """Show the run that is at work on a results FILE as it goes, with a preview of the surface.
 
-    Ends with the run; Ctrl-C ends only this. Exit status: 0 complete, 3 some points failed, 75 some
-    are pending and no run is at work, 130 interrupted.
+    Ends with the run; Ctrl-C ends only this. Exit status: 0 complete, 3 some points failed, or
+    what comes after them, 75 some are pending and no run is at work, 130 interrupted.
     """
     from lossgrid.commands.watch import watch
 

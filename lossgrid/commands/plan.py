@@ -10,11 +10,12 @@ import torch
 
 from lossgrid.curvature import Cost
 from lossgrid.engine import world as worlds
+from lossgrid.engine.messages import FAILED, PENDING
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
 from lossgrid.job import Job, read_job
 from lossgrid.problem import prepare_checkpoint
-from lossgrid.run import epochs
+from lossgrid.run import epochs, later
 from lossgrid.run.choose import check_workers, choose, measure
 from lossgrid.run.fingerprint import SIZES, differences
 from lossgrid.run.load import Loaded, free_memory, load
@@ -134,7 +135,8 @@ def _state(results: Results | None, prepared: Prepared) -> str:
     ]
     if ours:
         return f"which holds the results of another job: {'; '.join(ours)}"
-    return "to be continued" if results.unfinished() else "complete"
+    left = results.unfinished() or any(later.count(results, s) for s in (PENDING, FAILED))
+    return "to be continued" if left else "complete"
 
 
 def _chunks(job: Job, prepared: Prepared, ranks: int, pending: int, seconds: float) -> int:
@@ -154,7 +156,7 @@ def _checkpoints(job: Job, results: Results | None) -> dict[str, int]:
     """How many checkpoints of each trajectory have no true value yet."""
     stored = {} if results is None else results.trajectories
     return {
-        name: stored[name].pending.size if name in stored else len(paths)
+        name: stored[name].unfinished.size if name in stored else len(paths)
         for name, paths in checkpoints_of(job).items()
     }
 
@@ -163,7 +165,7 @@ def _probes(job: Job, results: Results | None) -> int:
     """How many probes of spectra are not computed yet."""
     if results is not None:
         spectra = results.spectra
-        return len(spectra.pending) if spectra else 0
+        return len(spectra.unfinished) if spectra else 0
     asked = job.curvature.spectrum if job.curvature else None
     return len(asked.points) * asked.probes if asked else 0
 

@@ -14,7 +14,7 @@ import numpy as np
 from lossgrid.cluster.queue import Queued, look_up
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, PENDING
 from lossgrid.errors import UserError
-from lossgrid.run import precision, trajectories
+from lossgrid.run import later, precision, trajectories
 from lossgrid.run.progress import clock, counted
 from lossgrid.run.rankevents import RankEvent, lasting
 from lossgrid.store.lock import is_alive, read_holder
@@ -144,6 +144,9 @@ class Status:
         epochs: how many points were computed by which plan, in words, if there are several.
         compared: how far values of low precision are from those of float32, in words.
         trajectories: how much of each the plane shows, and how true the surface is, in words.
+        spectra: what they lack, in words.
+        later_pending, later_failed: how many true values of checkpoints and probes of spectra,
+            which follow the points.
         work: the run that is at work, if one is.
         queue: the SLURM job that the file was last submitted to or computed by, if it was, and if
             SLURM can be asked; only `Status.of` does, since all its users wait for its answers.
@@ -163,6 +166,9 @@ class Status:
     epochs: str | None
     compared: str | None
     trajectories: list[str]
+    spectra: str | None
+    later_pending: int
+    later_failed: int
     work: Work | None
     queue: Queued | None = None
 
@@ -215,6 +221,9 @@ class Status:
             epochs=_epochs(results),
             compared=precision.told(results),
             trajectories=trajectories.told(results),
+            spectra=later.spectra_told(results),
+            later_pending=later.count(results, PENDING),
+            later_failed=later.count(results, FAILED),
             work=None if at_work is None else _work(tally, at_work),
         )
 
@@ -231,6 +240,7 @@ class Status:
             *self.losses(),
             *filter(None, [self.best.text() if self.best else None, self.epochs, self.compared]),
             *self.trajectories,
+            *filter(None, [self.spectra]),
             *(f"  at {error['at']}: {error['message']}" for error in self.errors),
         ]
         if self.failed > len(self.errors):
@@ -254,10 +264,10 @@ class Status:
         """Who is at work and how fast, or what the last run came to."""
         if self.work is not None:
             return self.work.text()
-        if self.pending:
+        if self.pending or self.later_pending:
             return "no run is at work; 'lossgrid run JOB' goes on"
-        if self.failed:
-            return "no run is at work; the same 'lossgrid run JOB' tries the failed points again"
+        if self.failed or self.later_failed:
+            return "no run is at work; the same 'lossgrid run JOB' tries again what has failed"
         return "finished"
 
 

@@ -74,9 +74,9 @@ def watch(path: Path, every: float, column: str | None) -> int:
             status = _follow(Watched(path, column), every, shown)
     except (KeyboardInterrupt, BrokenPipeError):
         return INTERRUPTED
-    if status.pending:
+    if status.pending or status.later_pending:
         return UNFINISHED
-    return SOME_FAILED if status.failed else COMPLETE
+    return SOME_FAILED if status.failed or status.later_failed else COMPLETE
 
 
 def _follow(watched: Watched, every: float, shown: Shown) -> Status:

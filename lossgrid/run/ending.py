@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
-from lossgrid.run import epochs, precision, probing, trajectories
+from lossgrid.run import epochs, later, precision
 from lossgrid.store.amend import mark_complete
 from lossgrid.store.results import Results
 from lossgrid.store.samples import samples_path
@@ -20,7 +20,7 @@ def conclude(
 
     Args:
         results: the file; all ranks have closed it.
-        unfinished: points were left, to be computed or tried again.
+        unfinished: work was left, to be done or tried again.
         sampled: how many samples those splits have of which points use some.
         say: shows a line.
 
@@ -37,11 +37,8 @@ def conclude(
             f"all others are in {where}: run the same command again to go on"
         )
         return UNFINISHED
-    if failed:
-        say(
-            f"{failed} points failed{_first(results)}; all others are in {where}: "
-            "the same command tries the failed ones again"
-        )
+    if failures := _failures(results, failed):
+        say(f"{failures}; all else is in {where}: the same command tries that again")
         return SOME_FAILED
     mark_complete(results.path)
     samples_path(results.path).unlink(missing_ok=True)
@@ -52,7 +49,7 @@ def conclude(
         share = results.values[f"{split}_samples"].mean() / population
         say(f"          {split}: from {share:.1%} of all evaluations of a sample")
     facts = [epochs.told(results), precision.told(results)]
-    for said in [*filter(None, facts), *trajectories.told(results), *probing.told(results)]:
+    for said in [*filter(None, facts), *later.told(results)]:
         say(f"          {said}")
     if odd := results.not_finite():
         counts = ", ".join(f"{count} of {name}" for name, count in odd.items())
@@ -73,6 +70,16 @@ def draw(results: Results, say: Callable[[str], None]) -> None:
         say(f"no figure: {error}")
     say(f"next:     lossgrid status {_near(results.path)}")
     say(f"          lossgrid plot {_near(results.path)} --output figure.pdf")
+
+
+def _failures(results: Results, points: int) -> str:
+    """What has failed, in words: so many points, and what follows them."""
+    counts = {
+        "points failed" + _first(results): points,
+        "checkpoints have no true values": later.checkpoints(results, FAILED),
+        "probes of spectra are missing": later.probes(results, FAILED),
+    }
+    return "; ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _first(results: Results) -> str:

@@ -23,7 +23,7 @@ class Checkpoint(NamedTuple):
 def checkpoints(
     results: Results, columns: Sequence[str], folder: Path, say: Callable[[str], None]
 ) -> Rounds[Checkpoint, list[float]]:
-    """Those whose true values are not known.
+    """Those whose true values are pending or have failed.
 
     Args:
         results: the file; all ranks have closed it.
@@ -33,9 +33,11 @@ def checkpoints(
     """
     log = RunLog(results.path)
 
-    def write(found: Mapping[Checkpoint, list[float]]) -> None:
+    def write(found: Mapping[Checkpoint, list[float] | None]) -> None:
         values = {
             (one.trajectory, one.number): dict(zip(columns, outcome, strict=True))
+            if outcome
+            else None
             for one, outcome in found.items()
         }
         write_true_values(results, values)
@@ -47,6 +49,6 @@ def checkpoints(
     pieces = [
         Checkpoint(name, number, folder / trajectory.checkpoints[number])
         for name, trajectory in results.trajectories.items()
-        for number in trajectory.pending.tolist()
+        for number in trajectory.unfinished.tolist()
     ]
     return Rounds(pieces, write, fail)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.engine.messages import PENDING
 from lossgrid.job import Job
 from lossgrid.run.rounds import Rounds
 from lossgrid.store.amend import write_spectra
@@ -36,25 +37,21 @@ def no_spectra(job: Job, parameters: int) -> Spectra | None:
         return None
     asked = job.curvature.spectrum
     places = np.array(asked.points, np.float64)
-    unknown = np.full((len(places), asked.probes, 2, asked.iterations), np.nan)
+    probes = (len(places), asked.probes)
+    unknown = np.full((*probes, 2, asked.iterations), np.nan)
     return Spectra(
         alpha=places[:, 0],
         beta=places[:, 1] if job.grid.beta else None,
         nodes=dict.fromkeys(job.curvature.splits_of(job.data), unknown),
+        status=np.full(probes, PENDING, np.uint8),
         parameters=parameters,
     )
-
-
-def told(results: Results) -> list[str]:
-    """A sentence, if probes of a file's spectra are missing."""
-    missing = len(results.spectra.pending) if results.spectra else 0
-    return [f"spectrum: {missing} probes missing"] if missing else []
 
 
 def probes(
     results: Results, say: Callable[[str], None]
 ) -> Rounds[Probe, dict[str, NDArray[np.float64]]]:
-    """Those that are not computed; what is found are nodes of each split.
+    """Those that are pending or have failed; what is found are nodes of each split.
 
     Args:
         results: the file; all ranks have closed it.
@@ -63,7 +60,7 @@ def probes(
     log = RunLog(results.path)
     spectra = results.spectra
 
-    def write(found: Mapping[Probe, dict[str, NDArray[np.float64]]]) -> None:
+    def write(found: Mapping[Probe, dict[str, NDArray[np.float64]] | None]) -> None:
         write_spectra(results, {(p.place, p.number): nodes for p, nodes in found.items()})
 
     def fail(probe: Probe, error: str) -> None:
@@ -71,6 +68,6 @@ def probes(
         say(f"spectrum at {place} lacks probe {probe.number}: {error}")
         log.event("spectrum failed", place=place, probe=probe.number, error=error)
 
-    pending = spectra.pending if spectra else []
-    pieces = [Probe(place, number, *spectra.place(place)) for place, number in pending if spectra]
+    unfinished = spectra.unfinished if spectra else []
+    pieces = [Probe(place, n, *spectra.place(place)) for place, n in unfinished if spectra]
     return Rounds(pieces, write, fail)

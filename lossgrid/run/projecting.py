@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lossgrid.engine.messages import PENDING
 from lossgrid.errors import UserError
 from lossgrid.job import Job, read_job
 from lossgrid.problem import find_checkpoints, load_model, open_checkpoint
@@ -159,6 +160,7 @@ def _project(
         epoch=_known(job, f"trajectories.{name}.epochs", listed[0], epochs),
         learning_rate=_known(job, f"trajectories.{name}.learning_rates", listed[1], rates),
         values=dict.fromkeys(job.columns, unknown),
+        status=np.full(len(paths), PENDING, np.uint8),
         explained_variance=None,
         stamps=stamped,
     )

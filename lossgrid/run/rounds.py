@@ -12,18 +12,18 @@ Found = TypeVar("Found")
 class Rounds(Generic[Piece, Found]):
     """Hands out pieces of work, one for each rank, and stores what comes of them.
 
-    What fails is told, and tried again by the next run.
+    What fails is told and stored as failed, and tried again by the next run.
 
     Args:
         pieces: what is to be done.
-        write: stores what was found, by piece.
+        write: stores what was found, by piece; None of those that have failed.
         fail: tells of a piece and why nothing came of it.
     """
 
     def __init__(
         self,
         pieces: Sequence[Piece],
-        write: Callable[[Mapping[Piece, Found]], None],
+        write: Callable[[Mapping[Piece, Found | None]], None],
         fail: Callable[[Piece, str], None],
     ) -> None:
         self._waiting = list(pieces)
@@ -49,7 +49,7 @@ class Rounds(Generic[Piece, Found]):
         Raises:
             UserError: it can't be stored.
         """
-        known: dict[Piece, Found] = {}
+        known: dict[Piece, Found | None] = {}
         for rank, piece in self._handed.items():
             if rank not in found:
                 self._waiting.append(piece)
@@ -57,6 +57,7 @@ class Rounds(Generic[Piece, Found]):
             (outcome,), _ = found[rank]
             if isinstance(outcome, str):
                 self._fail(piece, outcome)
+                known[piece] = None
             elif outcome is not None:
                 known[piece] = outcome
         if known:

@@ -64,7 +64,7 @@ def told(results: Results) -> list[str]:
             [
                 *([] if t.explained_variance is None else [explained(t.explained_variance)]),
                 _apart(t, column, t.under(results.alpha, results.beta, surface)),
-                *([f"{t.pending.size} true values missing"] if t.pending.size else []),
+                *(f"{count} true values {why}" for why, count in t.lacking.items()),
             ]
         )
         for name, t in trajectories.items()

@@ -72,21 +72,25 @@ def write_epoch(results: Results, number: int, record: NDArray[Any]) -> None:
 
 
 def write_true_values(
-    results: Results, found: Mapping[tuple[str, int], Mapping[str, float]]
+    results: Results, found: Mapping[tuple[str, int], Mapping[str, float] | None]
 ) -> None:
-    """Store the true values of checkpoints.
+    """Store the true values of checkpoints, and after them their status.
 
     Args:
         results: the file; all of its ranks have closed it.
-        found: values by column, for the checkpoints of trajectories by name and index.
+        found: values by column, for the checkpoints of trajectories by name and index; None where
+            they have failed.
 
     Raises:
         UserError: the disk does not take it.
     """
     with _amended(results.path) as file:
         for (name, index), values in found.items():
-            for column, value in values.items():
+            for column, value in (values or {}).items():
                 file[layout.trajectory_dataset(name, column)][index] = value
+        file.flush()
+        for (name, index), values in found.items():
+            file[layout.trajectory_dataset(name, "status")][index] = _status_of(values)
 
 
 def add_trajectories(
@@ -119,29 +123,37 @@ def add_trajectories(
 
 
 def write_spectra(
-    results: Results, found: Mapping[tuple[int, int], Mapping[str, NDArray[np.float64]]]
+    results: Results, found: Mapping[tuple[int, int], Mapping[str, NDArray[np.float64]] | None]
 ) -> None:
-    """Store nodes of spectra.
+    """Store nodes of spectra, and after them their status.
 
     Args:
         results: the file; all of its ranks have closed it.
-        found: by place and probe, for each split: see `lossgrid.store.spectra.Spectra`.
+        found: by place and probe, for each split: see `lossgrid.store.spectra.Spectra`; None where
+            that has failed.
 
     Raises:
         UserError: the disk does not take it.
     """
     with _amended(results.path) as file:
         for place, nodes in found.items():
-            for split, values in nodes.items():
+            for split, values in (nodes or {}).items():
                 file[layout.nodes_dataset(split)][place] = values
+        file.flush()
+        for place, nodes in found.items():
+            file[layout.SPECTRA_STATUS][place] = _status_of(nodes)
+
+
+def _status_of(values: object | None) -> int:
+    return FAILED if values is None else DONE
 
 
 def reset_lost(results: Results) -> None:
-    """After a power loss, make every point pending again whose values the disk may not have.
+    """After a power loss, make everything pending again whose values the disk may not have.
 
     Values are written before their status, but the disk may have taken the status alone, over the
     NaN of a point that was never computed; so with its epoch. A point whose value is a true NaN is
-    computed again to the same end.
+    computed again to the same end. Likewise checkpoints and probes.
 
     Raises:
         UserError: the disk does not take it, or the file is damaged.
@@ -153,10 +165,21 @@ def reset_lost(results: Results) -> None:
             status = file[layout.STATUS][rows]
             lost = np.any([np.isnan(column[rows]) for column in values], axis=0)
             lost |= (status == DONE) & (file[layout.EPOCH][rows] == layout.NO_EPOCH)
-            lost &= status != FAILED  # which claims no value
-            if lost.any():
-                file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))
-                file[layout.STATUS][rows] = np.where(lost, PENDING, status)
+            _reset(file, layout.STATUS, lost, rows)
+        for name, trajectory in results.trajectories.items():
+            known = ~np.any([np.isnan(values) for values in trajectory.values.values()], axis=0)
+            _reset(file, layout.trajectory_dataset(name, "status"), ~known)
+        if (spectra := results.spectra) is not None:
+            _reset(file, layout.SPECTRA_STATUS, ~spectra.is_finite)
+
+
+def _reset(file: h5py.File, dataset: str, lost: NDArray[np.bool_], rows: Any = ...) -> None:
+    """Make pending what is lost, by a dataset of status; failures claim no value."""
+    status = file[dataset][rows]
+    lost = lost & (status != FAILED)
+    if lost.any():
+        file[layout.SCIENCE].attrs.modify("complete", np.uint8(0))
+        file[dataset][rows] = np.where(lost, PENDING, status)
 
 
 @contextmanager

@@ -174,6 +174,8 @@ def write_trajectory(file: Any, name: str, trajectory: Trajectory) -> None:
     for column, values in trajectory.values.items():
         place = layout.trajectory_dataset(name, column)
         _allocate(file, place, values.shape, np.float64, np.nan)
+    status = layout.trajectory_dataset(name, "status")
+    _allocate(file, status, trajectory.status.shape, np.uint8, PENDING)
     if trajectory.explained_variance is not None:
         group = file[layout.TRAJECTORIES][name]
         group.attrs["explained_variance"] = trajectory.explained_variance
@@ -196,6 +198,7 @@ def _write_spectra(file: Any, spectra: Spectra) -> None:
         group.create_dataset("beta", data=spectra.beta)
     for split, nodes in spectra.nodes.items():
         _allocate(file, layout.nodes_dataset(split), nodes.shape, np.float64, np.nan)
+    _allocate(file, layout.SPECTRA_STATUS, spectra.status.shape, np.uint8, PENDING)
 
 
 def write_text(group: Any, name: str, text: str) -> None:

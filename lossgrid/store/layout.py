@@ -36,7 +36,7 @@ EPOCH_ROWS = 64
 
 TRAJECTORIES = "lossgrid/trajectory"
 
-TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate", "stamp")
+TRAJECTORY_FACTS = ("alpha", "beta", "checkpoint", "epoch", "learning_rate", "stamp", "status")
 """Datasets of a trajectory that are no values of columns."""
 
 LAYERS = "lossgrid/curvature/layers"
@@ -45,6 +45,7 @@ LAYER_NAMES = "lossgrid/curvature/layers/names"
 """Of the network's layers, in its order; all else beside it is a group a result."""
 
 SPECTRA = "lossgrid/curvature/spectrum"
+SPECTRA_STATUS = "lossgrid/curvature/spectrum/status"
 
 RANK = "lossgrid/points/rank"
 SECONDS = "lossgrid/points/seconds"

@@ -147,6 +147,7 @@ class Results:
                 alpha=group["alpha"][...],
                 beta=group["beta"][...] if "beta" in group else None,
                 nodes={split: nodes[...] for split, nodes in group["nodes"].items()},
+                status=file[layout.SPECTRA_STATUS][...],
                 parameters=int(group.attrs["parameters"]),
             )
 
@@ -344,6 +345,7 @@ def _trajectory(group: Any) -> Trajectory:
         epoch=stored.get("epoch"),
         learning_rate=stored.get("learning_rate"),
         values={n: v for n, v in stored.items() if n not in layout.TRAJECTORY_FACTS},
+        status=stored["status"],
         explained_variance=group.attrs.get("explained_variance"),
         stamps=stored.get("stamp"),
     )

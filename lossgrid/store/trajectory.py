@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid.engine.messages import DONE
+
 DROP = 0.5
 """A learning rate that falls to this share of itself or less has dropped."""
 
@@ -22,7 +24,8 @@ class Trajectory:
         epoch: when each was stored, if that is known.
         learning_rate: with which each was reached, likewise.
         values: column name -> the true values at the checkpoints themselves, which need not lie
-            in the plane; NaN until computed, and where that failed.
+            in the plane; NaN until computed, where that failed, and where that is the value.
+        status: 0 pending, 1 done, 2 failed, of the true values; uint8.
         explained_variance: of a trajectory whose principal components are the directions: the
             shares of the variance that the first two explain, shape (2,).
         stamps: size in bytes and time of the last change, in ns, of each file, by which one that
@@ -35,6 +38,7 @@ class Trajectory:
     epoch: NDArray[np.float64] | None
     learning_rate: NDArray[np.float64] | None
     values: Mapping[str, NDArray[np.float64]]
+    status: NDArray[np.uint8]
     explained_variance: NDArray[np.float64] | None
     stamps: NDArray[np.int64] | None = None
 
@@ -48,9 +52,17 @@ class Trajectory:
         return np.flatnonzero(dropped)
 
     @property
-    def pending(self) -> NDArray[np.int64]:
-        """Indices of the checkpoints of which a true value is not known."""
-        return np.flatnonzero(np.any([np.isnan(v) for v in self.values.values()], axis=0))
+    def unfinished(self) -> NDArray[np.int64]:
+        """Indices of the checkpoints whose true values are pending or have failed."""
+        return np.flatnonzero(self.status != DONE)
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """How many checkpoints have true values that are no numbers, by why; no reason has 0."""
+        done = self.status == DONE
+        finite = np.all([np.isfinite(values) for values in self.values.values()], axis=0)
+        counts = {"missing": ~done, "not finite": done & ~finite}
+        return {why: int(odd.sum()) for why, odd in counts.items() if odd.any()}
 
     def under(
         self,

@@ -79,7 +79,7 @@ def test_a_figure(surface: lossgrid.Surface, tmp_path: Path) -> None:
 
 def test_figures_of_eigenvalues_and_layers() -> None:
     nodes = np.array([[[[-0.5, 10.0], [0.9, 0.1]]]])
-    spectra = Spectra(np.zeros(1), np.zeros(1), {"train": nodes}, 1000)
+    spectra = Spectra(np.zeros(1), np.zeros(1), {"train": nodes}, np.ones((1, 1), np.uint8), 1000)
     layers = {f"train_activation_mean@{layer}": ALPHA**2 for layer in ("stem", "fc")}
     surface = Surface(line(spectra=spectra, layers=layers))  # type: ignore[arg-type]
     for option, heading in (("spectrum", "eigenvalues"), ("layers", "train activation mean")):

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from lossgrid.commands.plan import plan
+from lossgrid.commands.status import Status
 from lossgrid.engine import world as worlds
 from lossgrid.engine.messages import DONE
 from lossgrid.errors import UserError
-from lossgrid.exits import COMPLETE, UNFINISHED
+from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.job import read_job
 from lossgrid.run.prepare import Prepared, prepare
 from lossgrid.run.rounds import Rounds
@@ -145,10 +146,11 @@ def test_a_run_that_is_stopped_goes_on_with_its_spectra(
         assert run(path) == UNFINISHED
     spectra = results(tmp_path).spectra
     assert spectra is not None
-    assert len(spectra.pending) == 3
+    assert len(spectra.unfinished) == 3
+    assert "3 probes missing" in Status.of(results(tmp_path).path).text()
     assert run(path) == COMPLETE
     whole = results(tmp_path).path.read_bytes()
-    assert results(tmp_path).spectra.pending == []  # type: ignore[union-attr]
+    assert results(tmp_path).spectra.unfinished == []  # type: ignore[union-attr]
     run(path)
     assert results(tmp_path).path.read_bytes() == whole
 
@@ -164,12 +166,29 @@ def test_probes_that_fail_are_told_and_tried_again(
     original = Prepared.try_probe
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "try_probe", failing)
-        assert run(path) == COMPLETE
+        assert run(path) == SOME_FAILED
     said = capfd.readouterr().err
     assert "lacks probe 1: mine" in said
-    assert "spectrum: 2 probes missing" in said
+    assert "2 probes of spectra are missing; all else is in" in said
+    assert "spectrum: 2 probes missing" in Status.of(results(tmp_path).path).text()
     assert run(path) == COMPLETE
     assert "missing" not in capfd.readouterr().err
+
+
+def test_a_spectrum_without_numbers_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So far out the products of the layers overflow."""
+    far = SPECTRUM | {"points": [[0, 0], [1e30, 1e30]]}
+    path = job(tmp_path, {"spectrum": far}, grid=plane(3, 3))
+    assert run(path) == COMPLETE
+    spectra = results(tmp_path).spectra
+    assert spectra is not None
+    assert spectra.is_finite.tolist() == [[True, True], [False, False]]
+    assert spectra.unfinished == []
+    assert "spectrum: 2 probes not finite" in Status.of(results(tmp_path).path).text()
+    monkeypatch.setattr(Prepared, "try_probe", None)
+    assert run(path) == COMPLETE
 
 
 def test_only_the_splits_asked_for(tmp_path: Path) -> None:
@@ -202,7 +221,7 @@ def beside_values(folder: Path) -> list[bytes]:
     """Bits of what lies beside the columns."""
     found = results(folder)
     assert found.spectra is not None
-    assert not found.spectra.pending
+    assert not found.spectra.unfinished
     return [array.tobytes() for array in (*found.spectra.nodes.values(), *found.layers.values())]
 
 

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from lossgrid.commands import train as training
 from lossgrid.commands.plan import plan
 from lossgrid.commands.status import Status
+from lossgrid.commands.watch import watch
 from lossgrid.engine.signals import StopRequest
 from lossgrid.errors import UserError
 from lossgrid.problem import load_callable, open_checkpoint
 from lossgrid.run import trajectories
-from lossgrid.run.ending import COMPLETE, UNFINISHED
+from lossgrid.run.ending import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run.prepare import Prepared
 from lossgrid.run.projecting import trajectory
 from lossgrid.run.rounds import Rounds
@@ -239,7 +240,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(Rounds, "store", stopping)
         assert run(path) == UNFINISHED
-    assert results(folder).trajectories["training"].pending.tolist() == list(range(4, 12))
+    assert results(folder).trajectories["training"].unfinished.tolist() == list(range(4, 12))
     assert "8 true values missing" in Status.of(results(folder).path).text()
     assert run(path) == COMPLETE
     assert tried == list(range(12))
@@ -265,17 +266,42 @@ def test_a_checkpoint_that_fails_costs_only_itself(
 
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "_at_checkpoint", failing)
-        assert run(path) == COMPLETE
+        assert run(path) == SOME_FAILED
     said = " ".join(capfd.readouterr().err.split())
     assert "epoch-3.pt has no values: ValueError: mine" in said
-    assert "1 true values missing" in said
+    assert "1 checkpoints have no true values; all else is in" in said
+    told = Status.of(results(folder).path)
+    assert "1 true values missing" in told.text()
+    assert (
+        "no run is at work; the same 'lossgrid run JOB' tries again what has failed" in told.text()
+    )
+    assert (told.later_pending, told.later_failed) == (0, 1)
+    assert watch(results(folder).path, 1.0, None) == SOME_FAILED
+    assert "to be continued" in plan(path, [], 1)
     events = [e for e in RunLog(results(folder).path).events() if "checkpoint" in e["event"]]
     assert [event["error"] for event in events] == ["ValueError: mine"]
-    assert results(folder).trajectories["training"].pending.tolist() == [3]
+    assert results(folder).trajectories["training"].unfinished.tolist() == [3]
     tried.clear()
     assert run(path) == COMPLETE
     assert tried == [3]
-    assert results(folder).trajectories["training"].pending.size == 0
+    assert results(folder).trajectories["training"].unfinished.size == 0
+
+
+def test_a_loss_that_is_no_number_is_a_result(folder: Path, tried: list[int]) -> None:
+    """A network with a weight that is too large: the products of its layers overflow."""
+    state = torch.load(folder / "adam" / "epoch-2.pt", weights_only=True)
+    state["state_dict"] = {name: 1e30 * w for name, w in state["state_dict"].items()}
+    torch.save(state, folder / "adam" / "epoch-2.pt")
+    path = job(folder, directions={}, trajectories=ADAM)
+    assert run(path) == COMPLETE
+    found = results(folder).trajectories["adam"]
+    assert np.isnan(found.values["train_loss"]).tolist() == [False, False, True, False, False]
+    assert found.unfinished.size == 0
+    assert "1 true values not finite" in Status.of(results(folder).path).text()
+    tried.clear()
+    assert run(path) == COMPLETE
+    assert tried == []
+    assert "complete" in plan(path, [], 1)
 
 
 def test_the_job_may_name_the_run_and_tell_what_its_files_do_not(folder: Path) -> None:
@@ -349,7 +375,7 @@ def test_a_run_that_is_listed_later_is_added(folder: Path, tried: list[int]) -> 
         assert one.alpha.tobytes() == other.alpha.tobytes()
     assert read_results(kept).fingerprint == at_once.fingerprint
     assert read_results(kept).attributes["job"] == at_once.attributes["job"]
-    assert added.pending.size == 0
+    assert added.unfinished.size == 0
 
 
 def test_a_run_that_is_listed_no_more_is_told(folder: Path) -> None:

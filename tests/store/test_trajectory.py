@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.errors import UserError
-from lossgrid.store.amend import add_trajectories, mark_complete, write_true_values
+from lossgrid.store.amend import (
+    add_trajectories,
+    mark_complete,
+    reset_lost,
+    write_true_values,
+)
 from lossgrid.store.create import Contents, create
 from lossgrid.store.results import read_results
 from lossgrid.store.trajectory import Trajectory
@@ -25,7 +31,8 @@ def trajectory(*places: tuple[float, float], **changes: object) -> Trajectory:
     alpha, beta = np.array(places, np.float64).reshape(-1, 2).T
     files = tuple(f"é/epoch-{number}.pt" for number in range(alpha.size))
     values = {column: np.full(alpha.size, np.nan) for column in COLUMNS}
-    return replace(Trajectory(alpha, beta, files, None, None, values, None), **changes)
+    pending = np.zeros(alpha.size, np.uint8)
+    return replace(Trajectory(alpha, beta, files, None, None, values, pending, None), **changes)
 
 
 PATH = trajectory((-1, -3), (0.3, 0.1), (2, 1), (2.1, 0), (0, -3.5))
@@ -115,7 +122,7 @@ def test_one_is_added_to_a_file_that_keeps_all_else(tmp_path: Path) -> None:
     found = read_results(results.path).trajectories
     assert set(found) == {"sgd", "run 1", "run 2", "run 3"}
     assert found["sgd"].values["train_loss"][1] == 1.5
-    assert found["run 2"].pending.tolist() == [0, 1, 2, 3, 4]
+    assert found["run 2"].unfinished.tolist() == [0, 1, 2, 3, 4]
     with h5py.File(results.path) as file:
         assert file["lossgrid"].attrs["complete"] == 0
     write_true_values(read_results(results.path), {("run 3", 4): {"train_loss": 9.0}})
@@ -135,7 +142,7 @@ def test_true_values_are_stored_without_changing_anything_else(tmp_path: Path) -
     path = stored(tmp_path / "r.vtkhdf", BETA, sgd=PATH, adam=PATH)
     results = read_results(path)
     before = path.read_bytes()
-    assert results.trajectories["sgd"].pending.tolist() == [0, 1, 2, 3, 4]
+    assert results.trajectories["sgd"].unfinished.tolist() == [0, 1, 2, 3, 4]
     write_true_values(
         results,
         {
@@ -146,11 +153,24 @@ def test_true_values_are_stored_without_changing_anything_else(tmp_path: Path) -
     found = read_results(path).trajectories
     assert found["sgd"].values["train_loss"][1] == 1.5
     assert found["adam"].values["test_loss"][4] == np.inf
-    assert found["sgd"].pending.tolist() == [0, 2, 3, 4]
-    assert found["adam"].pending.tolist() == [0, 1, 2, 3]
+    assert found["sgd"].unfinished.tolist() == [0, 2, 3, 4]
+    assert found["adam"].unfinished.tolist() == [0, 1, 2, 3]
     after = path.read_bytes()
     changed = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
-    assert len({i // 8 for i in changed}) <= 5  # four numbers of eight bytes
+    assert len({i // 8 for i in changed}) <= 7  # four numbers of eight bytes, two of one
     with h5py.File(path) as file:
         names = file["lossgrid/trajectory/sgd/checkpoint"][()]
     assert [name.decode() for name in names] == list(PATH.checkpoints)
+
+
+def test_after_a_power_loss_what_has_no_values_is_pending(tmp_path: Path) -> None:
+    path = stored(tmp_path / "r.vtkhdf", BETA, sgd=PATH)
+    known = {"train_loss": 1.5, "test_loss": 2.5}
+    found = {("sgd", 0): known, ("sgd", 1): {**known, "test_loss": np.nan}, ("sgd", 2): None}
+    write_true_values(read_results(path), found)
+    mark_complete(path)
+    assert read_results(path).trajectories["sgd"].status.tolist() == [DONE, DONE, FAILED, 0, 0]
+    reset_lost(read_results(path))
+    assert read_results(path).trajectories["sgd"].status.tolist() == [DONE, PENDING, FAILED, 0, 0]
+    with h5py.File(path) as file:
+        assert file["lossgrid"].attrs["complete"] == 0

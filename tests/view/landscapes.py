@@ -57,6 +57,7 @@ def trajectory(**changes: object) -> Trajectory:
         epoch=np.arange(10.0),
         learning_rate=np.repeat([0.1, 0.01, 0.001], [4, 3, 3]),
         values={"test_loss": 0.05 + way},
+        status=np.ones(10, np.uint8),
         explained_variance=np.array([0.661, 0.2104]),
     )
     return replace(made, **changes)  # type: ignore[arg-type]

@@ -239,7 +239,8 @@ def trained(*places: tuple[float, float]) -> dict[str, Trajectory]:
     alpha, beta = np.array(places).T
     numbers = np.arange(alpha.size, dtype=np.float64)
     files = tuple(f"{number:g}.pt" for number in numbers)
-    return {"sgd": Trajectory(alpha, beta, files, 10 * numbers, None, {"test_loss": numbers}, None)}
+    values, done = {"test_loss": numbers}, np.ones(alpha.size, np.uint8)
+    return {"sgd": Trajectory(alpha, beta, files, 10 * numbers, None, values, done, None)}
 
 
 def test_a_trajectory_lies_on_the_surface(tmp_path: Path) -> None:

@@ -463,6 +463,7 @@ PATH = Trajectory(
     epoch=np.array([0.0, 10.0, 20.0]),
     learning_rate=np.array([0.1, 0.1, 0.01]),
     values={"test_loss": np.array([9.0, 3.5, 0.02])},
+    status=np.ones(3, np.uint8),
     explained_variance=np.array([0.831, 0.117]),
 )
 

@@ -94,8 +94,7 @@ def _spectra(results: Landscape, options: Options) -> _Drawing:
     if options.columns or options.layers:
         raise UserError("--spectrum draws all that there is; leave out --column and --layers")
     spectra = spectra_of(results)
-    missing = len(spectra.pending)
-    gaps = [f"{results.name}: {missing} probes missing"] if missing else []
+    gaps = [f"{results.name}: {n} probes {why}" for why, n in spectra.lacking().items()]
     draw = partial(draw_spectra, results=results, spectra=spectra, title=options.title)
     return _Drawing(draw, spectra.alpha.size, gaps)
 

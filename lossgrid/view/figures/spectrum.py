@@ -37,7 +37,7 @@ def spectra_of(results: Landscape) -> Spectra:
             "{points: [[0, 0]]}}, or leave out --spectrum"
         )
     if not any(np.isfinite(nodes).all(axis=(2, 3)).any() for nodes in spectra.nodes.values()):
-        raise UserError(f"{results.name}: nothing to draw, no spectrum is computed yet")
+        raise UserError(f"{results.name}: nothing to draw, no spectrum has numbers (yet)")
     return spectra
 
 
@@ -48,11 +48,9 @@ def draw_spectra(figure: Figure, results: Landscape, spectra: Spectra, *, title:
         _draw(axes, spectra, place)
         if title:
             probes = next(iter(spectra.nodes.values())).shape[1]
-            missing = sum(number == place for number, _ in spectra.pending)
-            notes = [_words(spectra, place)]
-            if missing:
-                notes.append(f"{missing} of {probes} probes missing")
-            write_heading(axes, f"{results.name}: eigenvalues", notes)
+            lacking = spectra.lacking(slice(place, place + 1))
+            notes = [f"{count} of {probes} probes {why}" for why, count in lacking.items()]
+            write_heading(axes, f"{results.name}: eigenvalues", [_words(spectra, place), *notes])
     panels[0].set_ylabel("density (log scale)")
     add_legend(figure, [line for axes in panels for line in axes.lines])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ BULK = np.array([[[-0.5, 0.0, 10.0], [0.1, 0.899, 0.001]]])
 
 def spectra(*nodes: np.ndarray) -> Spectra:
     places = np.arange(float(len(nodes)))
-    return Spectra(places, places, {"train": np.array(nodes)}, 1000)
+    done = np.ones((len(nodes), len(nodes[0])), np.uint8)
+    return Spectra(places, places, {"train": np.array(nodes)}, done, 1000)
 
 
 def test_a_panel_shows_each_place() -> None:
@@ -51,9 +53,11 @@ def test_each_eigenvalue_makes_a_peak_of_its_weight() -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     two = np.concatenate([BULK, np.full_like(BULK, np.nan)])
-    said = plot(plane(spectra=spectra(two)), tmp_path / "a.png", Options(spectrum=True))
-    assert said.endswith("made: 1 probes missing")
-    with pytest.raises(UserError, match="no spectrum is computed yet"):
+    for status, words in ((0, "missing"), (1, "not finite"), (2, "missing")):
+        some = replace(spectra(two), status=np.array([[1, status]], np.uint8))
+        said = plot(plane(spectra=some), tmp_path / "a.png", Options(spectrum=True))
+        assert said.endswith(f"made: 1 probes {words}")
+    with pytest.raises(UserError, match="nothing to draw, no spectrum has numbers"):
         plot(plane(spectra=spectra(0 * two[1:])), tmp_path / "a.png", Options(spectrum=True))
     with pytest.raises(UserError, match="no spectra to draw; compute them with curvature"):
         plot(plane(), tmp_path / "a.png", Options(spectrum=True))
