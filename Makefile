@@ -72,6 +72,8 @@ system: ## install the Debian packages of the tests, or name the missing ones
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,digits,formats,lightning,dev]'
+	# it names BackPACK, which it needs for nothing we use and which brings torchvision and another torch
+	$(BIN)/python -m pip install --quiet --no-deps 'curvlinops-for-pytorch>=3.0.1'
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py

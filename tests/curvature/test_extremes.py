@@ -2,18 +2,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from lossgrid.curvature.extremes import extremes
-from tests.curvature.small import derivatives, exact_hessian
-
-PLACE = (0.1, -0.05)
 
 
 def symmetric(size: int, seed: int) -> Tensor:
@@ -25,32 +20,6 @@ def symmetric(size: int, seed: int) -> Tensor:
 def start(size: int) -> Tensor:
     generator = torch.Generator().manual_seed(99)
     return torch.randn(size, generator=generator, dtype=torch.float64)
-
-
-def test_they_are_those_of_the_exact_hessian() -> None:
-    ours = derivatives()
-    ours.move(PLACE)
-    found = extremes(lambda v: ours.product("train", v), start(ours.size), 1e-6, ours.size)
-    exact = torch.linalg.eigvalsh(exact_hessian(*PLACE))
-    assert exact[0] < -1e-4  # not convex there, or the smallest would be hard to miss
-    assert found.largest == pytest.approx(float(exact[-1]), rel=1e-4)
-    assert found.smallest == pytest.approx(float(exact[0]), rel=1e-4)
-    assert found.ratio == pytest.approx(float(abs(exact[0] / exact[-1])), rel=1e-4)
-    assert found.iterations < ours.size
-
-
-def test_they_are_those_of_scipy() -> None:
-    ours = derivatives()
-    ours.move(PLACE)
-
-    def product(vector: np.ndarray) -> np.ndarray:
-        return ours.product("train", torch.from_numpy(vector.reshape(-1))).numpy()
-
-    operator = LinearOperator((ours.size, ours.size), product, dtype=np.float64)
-    first = start(ours.size)
-    theirs = eigsh(operator, k=2, which="BE", v0=first.numpy(), return_eigenvectors=False)
-    found = extremes(lambda v: ours.product("train", v), first, 1e-6, ours.size)
-    np.testing.assert_allclose([found.smallest, found.largest], np.sort(theirs), rtol=1e-6)
 
 
 @given(seed=st.integers(0, 1000), size=st.integers(1, 30))
