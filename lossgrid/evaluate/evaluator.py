@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossgrid.errors import DroppedError
+from lossgrid.evaluate.averaging import ErrorsOfDraws, averaged
 from lossgrid.evaluate.batches import Batch, Member, batches, shared
 from lossgrid.evaluate.networks import (
     Forward,
@@ -87,6 +88,11 @@ class GridEvaluator:
             for split in problem.splits
             for column in [*names, *([DATA_ERROR] if split in problem.sampled else [])]
         )
+        self._error_columns = [
+            self.columns_of_place.index(f"{split}_{DATA_ERROR}")
+            for split in problem.splits
+            if split in problem.sampled
+        ]
         self.columns = of_draws(self.columns_of_place, grid.draws)
         self.points_per_pass = plan.points_per_pass
         self.plan = plan
@@ -133,7 +139,11 @@ class GridEvaluator:
         Raises:
             DroppedError: they have been.
         """
-        return self._of_points([self.at(places, unwanted) for places in self._passes(points)])
+        values, errors = [], self._errors()
+        for places in self._passes(points):
+            values.append(self.at(places, unwanted))
+            errors.add(self._samples, len(places))
+        return self._of_points(values, errors)
 
     @shortage_named()
     def part(
@@ -167,7 +177,7 @@ class GridEvaluator:
     @shortage_named()
     def joined(self, points: NDArray[np.int64], parts: Sequence[Part]) -> NDArray[np.float64]:
         """What `__call__` returns, to the bit, out of all parts in their order."""
-        values = []
+        values, errors = [], self._errors()
         with torch.inference_mode():
             for number, places in enumerate(self._passes(points)):
                 for place, part in enumerate(parts):
@@ -175,7 +185,8 @@ class GridEvaluator:
                     for own, found in zip(rows, part[number], strict=True):
                         own.copy_(torch.from_numpy(found))
                 values.append(self._means(len(places)))
-        return self._of_points(values)
+                errors.add(self._samples, len(places))
+        return self._of_points(values, errors)
 
     def share_of_work(self, count: int) -> float:
         """How much of the work of a point has the one of `count` evaluators that has most."""
@@ -191,14 +202,23 @@ class GridEvaluator:
         places = [place for point in points for place in self._grid.places(int(point))]
         return [places[i : i + width] for i in range(0, len(places), width)]
 
-    def _of_points(self, passes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    def _errors(self) -> ErrorsOfDraws:
+        several = self._grid.draws > 1
+        return ErrorsOfDraws(self._losses if several else [], self._grid.draws)
+
+    def _of_points(
+        self, passes: list[NDArray[np.float64]], errors: ErrorsOfDraws
+    ) -> NDArray[np.float64]:
         """Values of grid points, out of those of their places."""
         values = np.concatenate(passes)
         if self._grid.draws == 1:
             return values
         draws = values.reshape(-1, self._grid.draws, values.shape[1]).swapaxes(0, 1)
         with np.errstate(invalid="ignore"):  # infinity on one line, minus infinity on another
-            means = sum(draws) / len(draws)  # one after the other: bits depend on no shape
+            means = np.asarray(
+                sum(draws) / len(draws)
+            )  # one after the other: bits depend on no shape
+        means[:, self._error_columns] = errors.found
         return np.concatenate([means, *draws], axis=1)
 
     def _shared(self, place: int, count: int) -> list[Sequence[Batch]]:
@@ -273,7 +293,7 @@ class GridEvaluator:
 
     def _means(self, count: int) -> NDArray[np.float64]:
         """Of the samples' values at the first places of a pass: see `at`."""
-        rows = torch.cat(list(map(_row, self._samples, self._losses)), dim=-1)
+        rows = torch.cat(list(map(averaged, self._samples, self._losses)), dim=-1)
         return rows.reshape(-1, len(self.columns_of_place))[:count].cpu().numpy()
 
     def _fill(self, number: int, parts: Sequence[Batch], unwanted: Callable[[], bool]) -> None:
@@ -309,23 +329,6 @@ class GridEvaluator:
         old = batch.fresh - batch.begin
         for row, values in enumerate(self._measures[number](outputs, targets)):
             samples[..., row, batch.fresh : batch.end] = values[..., old:]
-
-
-def _row(samples: Tensor, loss: int | None) -> Tensor:
-    """Means of a split's metrics, shape (..., metrics), and then the error of that of its loss.
-
-    That error is the standard deviation of n independent samples over sqrt(n).
-
-    Args:
-        samples: values, shape (..., metrics, n).
-        loss: which metric that is; None if its error is not wanted.
-    """
-    means = samples.mean(dim=-1)
-    if loss is None:
-        return means
-    count = samples.shape[-1]
-    apart = (samples[..., loss, :] - means[..., loss, None]).square().mean(dim=-1, keepdim=True)
-    return torch.cat([means, (apart / (count - 1)).sqrt() if count > 1 else apart * torch.nan], -1)
 
 
 def _one_thread() -> None:

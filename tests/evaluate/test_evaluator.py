@@ -362,6 +362,30 @@ def test_several_draws_are_several_lines_and_their_mean(network: str, points: in
         assert both(np.array([point])).tobytes() == found[point].tobytes()
 
 
+@pytest.mark.parametrize(("network", "points"), FORMS)
+def test_the_error_of_a_mean_over_draws(network: str, points: int) -> None:
+    """All draws have the same samples: whose means over the draws are what is independent."""
+    splits = {"test": samples(8), "train": samples()}
+    posed = replace(problem(**splits), sampled=frozenset(splits))
+    plane, alpha = plane_of(trained()), np.linspace(-1, 1, 3)
+    grid = Grid(alpha, None, draws=2)
+    plan = replace(PLAN, network=network, points_per_pass=points)
+    both = GridEvaluator(posed, plane, grid, plan, CPU)
+    rows = both(np.arange(3))
+    alone = GridEvaluator(problem(**splits), plane, GRID, PLAN, CPU)
+    for number, (split, data) in enumerate(splits.items()):
+        columns = [both.columns.index(f"{split}_loss_se_data{of}") for of in ("", "_d0", "_d1")]
+        for point, at in enumerate(alpha.tolist()):
+            losses = []
+            for place in ((at, 0.0), (0.0, at)):
+                alone.move(place)
+                losses.append(alone.samples(number, 0, len(data))[0])
+            expected = [scipy.stats.sem(one) for one in (np.mean(losses, axis=0), *losses)]
+            np.testing.assert_allclose(rows[point, columns], expected, rtol=1e-10)
+    parts = [both.part(np.arange(3), place, 2) for place in range(2)]
+    assert both.joined(np.arange(3), parts).tobytes() == rows.tobytes()
+
+
 @pytest.mark.parametrize("draws", [1, 2])
 @pytest.mark.parametrize(("network", "points"), FORMS)
 def test_parts_joined_are_the_whole_to_the_bit(network: str, points: int, draws: int) -> None:
