@@ -85,7 +85,7 @@ def again(
 
 def told(results: Results) -> str | None:
     """The largest relative difference in words; none if there is nothing to say."""
-    name = json.loads(results.plan)["precision"]
+    name = json.loads(results.plan).get("precision", "low precision")
     if reason := results.attributes.get("uncompared"):
         return f"{name}: not compared with float32: {reason}"
     rows = results.precision

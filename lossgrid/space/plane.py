@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lossgrid.errors import UserError
 from lossgrid.job import DirectionsSpec, Job, RandomSpec
 from lossgrid.problem import load_checkpoint
 from lossgrid.space.directions import (
@@ -195,6 +196,11 @@ def _between(
     for axis, path, corner in zip(axes, spec.checkpoints, corners[1:], strict=False):
         end = _checkpoint(path, model, layout)
         apart = {name: end[name].double() - theta[name].double() for name in theta}
+        if not any(difference.any() for difference in apart.values()):
+            raise UserError(
+                f"directions.checkpoints: {path} has theta's own numbers in all that moves, so "
+                "that there is no direction from one to the other; name another checkpoint"
+            )
         direction = normalize(apart, theta, spec.normalization)
         directions[axis] = {name: d.to(torch.float32) for name, d in direction.items()}
         layout.write(end if barycentric else directions[axis], corner)

@@ -26,7 +26,10 @@ def negative_variances(plane: Plane, grid: Grid, model: nn.Module) -> str | None
     variances = _variances(plane, model)
     if variances.numel() == 0:
         return None
-    where = (_on_lines if grid.beta is None else _around)(variances, grid)
+    if variances[0].min() <= 0:
+        where = ["at theta itself"]
+    else:
+        where = (_on_lines if grid.beta is None else _around)(variances, grid)
     if not where:
         return None
     return (

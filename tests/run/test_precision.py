@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -133,6 +134,16 @@ def test_a_small_grid_is_told_why(tmp_path: Path) -> None:
         "bfloat16: not compared with float32: 35 points are too few"
         in Status.of(results(tmp_path).path).text()
     )
+
+
+def test_a_file_whose_plan_lacks_the_precision_has_a_status(tmp_path: Path) -> None:
+    """As one that another program has made."""
+    assert run(toy_job(tmp_path, evaluation=LOW)) == COMPLETE
+    with h5py.File(results(tmp_path).path, "r+") as file:
+        file["lossgrid"].attrs["plan"] = "{}"
+    said = Status.of(results(tmp_path).path).text()
+    assert "finished" in said
+    assert "low precision: not compared with float32" in said
 
 
 def test_estimates_are_not_compared(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lossgrid.errors import UserError
 from lossgrid.job import Job, read_job
 from lossgrid.space.directions import gaussian
 from lossgrid.space.plane import Plane, build_plane
@@ -57,6 +58,18 @@ def test_a_plane_through_three_checkpoints_meets_all_to_the_bit(tmp_path: Path) 
         found = at(plane, alpha, beta)
         assert torch.equal(found, weights(plane, network(seed), torch.float32))
     assert "1.running_mean" in plane.directions["x"]
+
+
+@pytest.mark.parametrize("files", [["a.pt"], ["b.pt", "a.pt"]])
+@pytest.mark.parametrize("normalization", ["none", "filter"])
+def test_theta_is_not_its_own_other_end(
+    files: list[str], normalization: str, tmp_path: Path
+) -> None:
+    torch.save(network(0).state_dict(), tmp_path / "a.pt")
+    spec = {"kind": "between", "checkpoints": files, "normalization": normalization}
+    grid = LINE if len(files) == 1 else PLANE
+    with pytest.raises(UserError, match=r"a\.pt has theta's own numbers in all that moves"):
+        build_plane(job(tmp_path, grid, **spec), network(0))
 
 
 def test_a_normalized_line_between_checkpoints_starts_at_theta(tmp_path: Path) -> None:

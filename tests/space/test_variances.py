@@ -19,7 +19,13 @@ def network(*variances: float) -> nn.Module:
     return model.eval()
 
 
-def told(folder: Path, alpha: list[float], beta: list[float] | None = None, **spec: Any) -> Any:
+def told(
+    folder: Path,
+    alpha: list[float],
+    beta: list[float] | None = None,
+    theta: nn.Module | None = None,
+    **spec: Any,
+) -> Any:
     """Of a line from variances (1, 1) to (3, 0.5), or a plane that leads to (0.5, 0.5) as well."""
     torch.save(network(3.0, 0.5).state_dict(), folder / "b.pt")
     torch.save(network(0.5, 0.5).state_dict(), folder / "c.pt")
@@ -28,7 +34,7 @@ def told(folder: Path, alpha: list[float], beta: list[float] | None = None, **sp
     grid = {"alpha": axis} if beta is None else {"alpha": axis, "beta": axis}
     directions = {"kind": "between", "checkpoints": files, "include": "state", **spec}
     job = read_job(toy_job(folder, grid=grid, directions=directions))
-    theta = network(1.0, 1.0)
+    theta = theta or network(1.0, 1.0)
     ends = Grid(np.array(alpha), None if beta is None else np.array(beta))
     return negative_variances(build_plane(job, theta), ends, theta)
 
@@ -76,3 +82,10 @@ def test_several_lines_tell_where_the_first_of_them_has_a_negative_one(
         first = end == max((e for e in ends if e < 0), default=None)
         first |= end == min((e for e in ends if e > 0), default=None)
         assert (f"at {word}" in found) == (first and abs(end) < 9)
+
+
+@pytest.mark.parametrize("beta", [None, [0.0, 1.0]])
+def test_theta_itself_may_have_negative_ones(beta: list[float] | None, tmp_path: Path) -> None:
+    """As a line that begins there has, and none of them may get smaller."""
+    found = told(tmp_path, [0.0, 1.0], beta, theta=network(-1.0, 1.0))
+    assert "negative at theta itself: losses there are NaN" in found
