@@ -8,14 +8,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from lossgrid.data import npz
 from lossgrid.data.cifar import TEST_BATCHES, TRAIN_BATCHES
+from lossgrid.exits import COMPLETE
 from lossgrid.job import Job, Training, read_job, read_training
 from lossgrid.models import vgg9
 from lossgrid.problem import save_checkpoint
 from lossgrid.problem.factory import call
 from lossgrid.problem.problem import make_model
+from lossgrid.run.steps import run
+from lossgrid.store.results import read_results
 from tests.data.test_cifar import python2_pickle
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,20 +123,65 @@ def test_the_page_makes_the_small_data(tmp_path: Path, monkeypatch: pytest.Monke
         assert data.inputs[:, 2, 31, 0].tolist() == data.targets.tolist() == expected
 
 
-def test_the_page_makes_directions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line from the last weights to the first, and as long a one; both without statistics."""
-    states = {epoch: vgg9().state_dict() for epoch in (0, 300)}
-    (tmp_path / "out" / "paper" / "vgg9-128").mkdir(parents=True)
-    for epoch, state in states.items():
-        path = tmp_path / "out" / "paper" / "vgg9-128" / f"epoch-{epoch}.pt"
-        save_checkpoint({"epoch": epoch, "state_dict": state}, path)
-    monkeypatch.chdir(tmp_path)
-    exec(code_with("line-and-random"), {})
-    with h5py.File(tmp_path / "out" / "paper" / "line-and-random.h5") as file:
-        x, y = (file[f"lossgrid/directions/{axis}"] for axis in "xy")
-        assert set(x) == set(y) == {name for name, _ in vgg9().named_parameters()}
-        for name in x:
-            ends = (states[epoch][name].numpy() for epoch in (0, 300))
-            np.testing.assert_allclose(x[name][()], np.subtract(*ends), atol=1e-6)
-        norms = [sum(np.square(axis[name][()]).sum() for name in axis) for axis in (x, y)]
-        assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+@pytest.fixture
+def solutions(tmp_path: Path) -> dict[str, Path]:
+    """Networks in the place of trained ones, by the runs that the jobs name, and a little data."""
+    made = {}
+    for number, name in enumerate(("first", "small", "large", "adam")):
+        torch.manual_seed(number)
+        made[name] = tmp_path / f"{name}.pt"
+        save_checkpoint({"epoch": number, "state_dict": vgg9().state_dict()}, made[name])
+    generator = np.random.default_rng(0)
+    images = generator.standard_normal((8, 3, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "few.npz", images=images, labels=generator.integers(0, 10, 8))
+    return made
+
+
+def settings(folder: Path, files: dict[str, str]) -> list[str]:
+    """What lets a job of the paper run on those: few images, few points."""
+    kwargs = f"{{path: {folder}/few.npz, images: images, labels: labels}}"
+    few = [f"grid.{axis}.points=3" for axis in ("alpha", "beta")]
+    return [
+        f"output={folder}/out.vtkhdf",
+        f"data={{train: {{factory: lossgrid.data:npz, kwargs: {kwargs}}}}}",
+        *few,
+        *(f"{key}={value}" for key, value in files.items()),
+    ]
+
+
+def test_the_plane_through_three_solutions(solutions: dict[str, Path], tmp_path: Path) -> None:
+    """It meets each where the job says, with the solution's own loss."""
+    names = {"batch_128": "small", "batch_8192": "large", "adam": "adam"}
+    files = {
+        "model.checkpoint": solutions["small"],
+        "directions.checkpoints": f"[{solutions['large']}, {solutions['adam']}]",
+        **{f"trajectories.{run}.checkpoints": solutions[name] for run, name in names.items()},
+        "evaluation.batch_size": 4,
+        "evaluation.batchnorm.batches": 2,
+    }
+    assert run(PAPER / "three.yaml", settings(tmp_path, files)) == COMPLETE
+    found = read_results(tmp_path / "out.vtkhdf")
+    assert found.beta is not None
+    corners = {"batch_128": (0, 0), "batch_8192": (1, 0), "adam": (0, 1)}
+    for name, (alpha, beta) in corners.items():
+        one = found.trajectories[name]
+        assert one.beta is not None
+        assert (one.alpha[0], one.beta[0]) == pytest.approx((alpha, beta), abs=1e-5)
+        assert np.isfinite(one.values["train_loss"]).all()
+
+
+def test_the_line_from_last_to_first(solutions: dict[str, Path], tmp_path: Path) -> None:
+    """Along alpha the run's first weights lie at 1, and its random axis is as long as theta."""
+    files = {
+        "model.checkpoint": solutions["small"],
+        "directions.checkpoints": f"[{solutions['first']}]",
+        "trajectories.training.checkpoints": f"[{solutions['first']}, {solutions['small']}]",
+    }
+    assert run(PAPER / "trajectory-line.yaml", settings(tmp_path, files)) == COMPLETE
+    found = read_results(tmp_path / "out.vtkhdf")
+    one = found.trajectories["training"]
+    np.testing.assert_allclose(one.alpha, [1, 0], atol=1e-4)
+    np.testing.assert_allclose(one.beta, [0, 0], atol=1e-4)
+    with h5py.File(found.path) as file:
+        facts = file["lossgrid/directions"].attrs
+        assert facts["norm_y"] == pytest.approx(facts["norm_theta"], rel=1e-5)
