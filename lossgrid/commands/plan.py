@@ -10,7 +10,7 @@ import torch
 
 from lossgrid.curvature import Cost
 from lossgrid.engine import world as worlds
-from lossgrid.engine.messages import FAILED, PENDING
+from lossgrid.engine.messages import DONE
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.evaluate import Plan
 from lossgrid.job import Job, read_job
@@ -135,7 +135,7 @@ def _state(results: Results | None, prepared: Prepared) -> str:
     ]
     if ours:
         return f"which holds the results of another job: {'; '.join(ours)}"
-    left = results.unfinished() or any(later.count(results, s) for s in (PENDING, FAILED))
+    left = results.unfinished() or (later.both(results) != DONE).any()
     return "to be continued" if left else "complete"
 
 

@@ -203,6 +203,7 @@ class Status:
         holder = read_holder(results.path)
         at_work = holder if is_alive(holder) else None
         tally.update()  # after that, so that where nobody is at work nothing is missing
+        after = later.both(results)
         return cls(
             file=str(results.path),
             points=results.points,
@@ -222,8 +223,8 @@ class Status:
             compared=precision.told(results),
             trajectories=trajectories.told(results),
             spectra=later.spectra_told(results),
-            later_pending=later.count(results, PENDING),
-            later_failed=later.count(results, FAILED),
+            later_pending=int((after == PENDING).sum()),
+            later_failed=int((after == FAILED).sum()),
             work=None if at_work is None else _work(tally, at_work),
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from lossgrid.engine.messages import FAILED, INTERPOLATED, PENDING
 from lossgrid.exits import COMPLETE, SOME_FAILED, UNFINISHED
 from lossgrid.run import epochs, later, precision
@@ -76,8 +78,8 @@ def _failures(results: Results, points: int) -> str:
     """What has failed, in words: so many points, and what follows them."""
     counts = {
         "points failed" + _first(results): points,
-        "checkpoints have no true values": later.checkpoints(results, FAILED),
-        "probes of spectra are missing": later.probes(results, FAILED),
+        "checkpoints have no true values": np.count_nonzero(later.checkpoints(results) == FAILED),
+        "probes of spectra are missing": np.count_nonzero(later.probes(results) == FAILED),
     }
     return "; ".join(f"{count} {what}" for what, count in counts.items() if count)
 

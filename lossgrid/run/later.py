@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lossgrid.run import trajectories
 from lossgrid.store.results import Results
 
 
-def count(results: Results, status: int) -> int:
-    """How many checkpoints and probes have a status."""
-    return checkpoints(results, status) + probes(results, status)
+def checkpoints(results: Results) -> NDArray[np.uint8]:
+    """The status of the checkpoints of all trajectories: shape (n,)."""
+    empty = np.empty(0, np.uint8)
+    return np.concatenate([empty, *(one.status for one in results.trajectories.values())])
 
 
-def checkpoints(results: Results, status: int) -> int:
-    """How many checkpoints have a status."""
-    return sum(int((t.status == status).sum()) for t in results.trajectories.values())
-
-
-def probes(results: Results, status: int) -> int:
-    """How many probes of spectra have a status."""
+def probes(results: Results) -> NDArray[np.uint8]:
+    """The status of the probes of all spectra: shape (n,)."""
     spectra = results.spectra
-    return 0 if spectra is None else int((spectra.status == status).sum())
+    return np.empty(0, np.uint8) if spectra is None else spectra.status.ravel()
+
+
+def both(results: Results) -> NDArray[np.uint8]:
+    """The status of all checkpoints and probes: shape (n,)."""
+    return np.concatenate([checkpoints(results), probes(results)])
 
 
 def told(results: Results) -> list[str]:
