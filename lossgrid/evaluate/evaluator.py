@@ -215,9 +215,8 @@ class GridEvaluator:
             return values
         draws = values.reshape(-1, self._grid.draws, values.shape[1]).swapaxes(0, 1)
         with np.errstate(invalid="ignore"):  # infinity on one line, minus infinity on another
-            means = np.asarray(
-                sum(draws) / len(draws)
-            )  # one after the other: bits depend on no shape
+            # One after the other: bits depend on no shape.
+            means = np.asarray(sum(draws) / len(draws))
         means[:, self._error_columns] = errors.found
         return np.concatenate([means, *draws], axis=1)
 
