@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossgrid import __version__
 from lossgrid.columns import of_layer
 from lossgrid.engine.messages import DONE, FAILED, PENDING
 from lossgrid.engine.pointset import PointSet
@@ -262,6 +263,11 @@ def opened(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: is not a results file (nor HDF5 at all); name another file")
     try:
         with h5py.File(path, "r") as file:
+            if _is_newer(file):
+                raise UserError(
+                    f"{path}: was written by a newer lossgrid, in a format that this one "
+                    f"({__version__}) does not know; update this one"
+                )
             if not _is_ours(file):
                 raise UserError(
                     f"{path}: is not a results file of this lossgrid (format {layout.FORMAT}); "
@@ -299,8 +305,16 @@ def check_replaceable(path: Path) -> None:
 
 
 def _is_ours(file: Any) -> bool:
-    format_ = file[layout.SCIENCE].attrs.get("format") if layout.SCIENCE in file else None
-    return format_ == layout.FORMAT and layout.POINT_DATA in file
+    return _format(file) == layout.FORMAT and layout.POINT_DATA in file
+
+
+def _is_newer(file: Any) -> bool:
+    return _format(file) > layout.FORMAT
+
+
+def _format(file: Any) -> int:
+    """That of a results file; 0 of any other."""
+    return int(file[layout.SCIENCE].attrs.get("format", 0)) if layout.SCIENCE in file else 0
 
 
 class _Values(Mapping[str, NDArray[np.float64]]):
