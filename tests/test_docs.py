@@ -63,16 +63,6 @@ def test_the_job_runs_and_its_results_are_read(folder: Path) -> None:
     assert set(found["results"].values) == metrics
 
 
-def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    compute, use = blocks("python", (DOCS / "python.md").read_text())
-    found: dict[str, Any] = {}
-    exec(compute, found)
-    found["surface"].save("out/landscape.vtkhdf")
-    exec(use, found)
-    assert {path.suffix for path in Path("out").glob("copy*")} >= {".npz", ".nc", ".html", ".pdf"}
-
-
 def test_a_direction_file_is_used(folder: Path) -> None:
     code, write, _ = blocks("python")
     exec(code + textwrap.dedent(write), {})

@@ -1,8 +1,6 @@
-"""What README and docs have readers type: commands, job files, and the tutorial as a whole.
+"""What README and docs have readers type is taken by the program; the tutorial runs as a whole.
 
-Commands are read by bash, so that variables and loops count, with a lossgrid that notes its words;
-the program's own parser must take these. A comment before a block says what the tutorial's test
-does with it: `<!-- file: NAME -->` saves it, `<!-- not run: REASON -->` leaves it out.
+`tests/test_docs_run.py` runs the blocks of the other pages.
 """
 
 from __future__ import annotations
@@ -11,9 +9,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -22,69 +19,17 @@ from markdown_it import MarkdownIt
 from lossgrid.cli import commands
 from lossgrid.job import Job, Training, plainyaml
 from tests.mpi import ROOT
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NAMES = [page.name for page in PAGES]
-SHELL = re.compile(r"^\s*(lossgrid|mpirun) ", re.MULTILINE)
-
-NOTING = r"""
-PATH=/nowhere
-command_not_found_handle() { :; }
-seq() { /usr/bin/seq "$@"; }
-lossgrid() { printf '%s\x1f' "$@" >> noted; printf '\n' >> noted; }
-mpirun() { while [ "$1" != lossgrid ]; do shift || return; done; "$@"; }
-"""
-
-
-class Block(NamedTuple):
-    """A block of code; `marker` is the comment before it."""
-
-    language: str
-    text: str
-    marker: str
-
-    @property
-    def is_shell(self) -> bool:
-        return self.language in ("sh", "bash") or (
-            not self.language and SHELL.search(self.text) is not None
-        )
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    marker = ""
-    for token in MarkdownIt().parse(page.read_text()):
-        if token.type in ("fence", "code_block"):
-            yield Block(token.info.strip(), token.content, marker)
-        if token.level == 0:
-            marker = token.content.strip() if token.type == "html_block" else ""
-
-
-def noted(page: Path, folder: Path) -> list[list[str]]:
-    """The words of every lossgrid command in a page's shell blocks."""
-    for block in blocks(page):
-        if block.is_shell:
-            subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=60)
-            subprocess.run(
-                ["bash"],
-                input=NOTING + block.text,
-                text=True,
-                check=False,
-                cwd=folder,
-                capture_output=True,
-                timeout=60,
-            )
-    calls = folder / "noted"
-    lines = calls.read_text().splitlines() if calls.exists() else []
-    return [line.split("\x1f")[:-1] for line in lines]
+from tests.pages import NAMES, PAGES, blocks, commands_of
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_the_program_takes_every_command(page: Path, tmp_path: Path) -> None:
-    calls = noted(page, tmp_path)
+    shell = [block for block in blocks(page) if block.is_shell]
+    noted = [words for block in shell for words in commands_of(block, tmp_path)]
+    calls = [words[1:] for words in noted if words[0] == "lossgrid"]
     starts = sum(
         len(re.findall(r"^\s*(?:mpirun .* )?lossgrid [a-z]+", block.text, re.MULTILINE))
-        for block in blocks(page)
-        if block.is_shell
+        for block in shell
     )
     assert len(calls) >= starts
     for name, *words in calls:

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,8 +18,6 @@ from click.testing import CliRunner
 import lossgrid
 from lossgrid.cli import commands
 from lossgrid.engine.messages import FAILED, INTERPOLATED
-from lossgrid.errors import UserError
-from lossgrid.store import layout
 from tests.store.released.make import HERE, JOBS
 
 FILES = sorted(HERE.glob("*/*.vtkhdf.gz"))
@@ -109,11 +106,3 @@ def test_it_is_shown_and_exported(surface: lossgrid.Surface, tmp_path: Path) -> 
         done = CliRunner().invoke(commands, [command, str(surface.path)], standalone_mode=False)
         assert done.exception is None, done.output
         assert done.return_value == (3 if command == "watch" and surface.errors else 0)
-
-
-def test_a_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
-    path = unpacked(FILES[0], tmp_path)
-    with h5py.File(path, "r+") as file:
-        file[layout.SCIENCE].attrs["format"] = layout.FORMAT + 1
-    with pytest.raises(UserError, match="by a newer lossgrid"):
-        lossgrid.open(path)
