@@ -7,6 +7,7 @@ on others its own figures fail.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +92,39 @@ def write(path: Path, surface: Surface) -> None:
         for column, ours in values.items():
             name, theirs = _to_theirs(column, ours)
             file[name] = np.where(pending, PENDING, theirs).reshape(shape)
+
+
+def write_directions(
+    path: Path,
+    shapes: Mapping[str, Sequence[int]],
+    directions: Mapping[str, Mapping[str, NDArray[np.float32]]],
+) -> None:
+    """Write a direction file: of each axis a tensor a parameter, numbered in the model's order.
+
+    Args:
+        path: of the file.
+        shapes: of all parameters, by name, in the order of the model's `parameters()`.
+        directions: `x` (and `y`), what moves by name; zeros stand for what does not.
+
+    Raises:
+        UserError: something moves that is no parameter of this shape.
+        OSError: it can't be written.
+    """
+    import h5py
+
+    for direction in directions.values():
+        for name, values in direction.items():
+            if values.shape != tuple(shapes.get(name, ())) or name not in shapes:
+                raise UserError(
+                    f"{path}: the directions move {name} {values.shape}, which is no parameter of "
+                    "the model; a direction file of the reference code holds its parameters alone"
+                )
+    with h5py.File(path, "w") as file:
+        for axis, direction in directions.items():
+            for number, (name, shape) in enumerate(shapes.items()):
+                values = direction.get(name)
+                found = np.zeros(shape, np.float32) if values is None else values
+                file[f"{axis}direction/{number}"] = found
 
 
 def _from_theirs(item: tuple[str, Array]) -> tuple[str, Array]:

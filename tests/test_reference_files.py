@@ -7,7 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import nn
 
 import lossgrid
 from lossgrid.cli import commands
@@ -155,3 +157,51 @@ def test_their_directions_move_what_they_name(tmp_path: Path) -> None:
         del file["xdirection/3"]
     with pytest.raises(UserError, match="moves 3 tensors, the model has 4"):
         run(toy_job(tmp_path, grid=plane(3, 3), directions=directions))
+
+
+def read_list(file: h5py.File, name: str) -> list[np.ndarray]:
+    """As `read_list` of h5_util.py."""
+    return [file[name][str(index)][...] for index in range(len(file[name]))]
+
+
+def test_directions_are_written_as_they_read_them(tmp_path: Path) -> None:
+    """Moved as by `set_weights` of net_plotter.py, their network has the surface's values."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    inputs, targets = torch.randn(30, 4), torch.randint(3, (30,))
+    surface = lossgrid.landscape(model, (inputs, targets), points=(5, 3), progress=False)
+    path = surface.save_directions(tmp_path / "directions.h5", model)
+    with h5py.File(path) as file:
+        dx, dy = (read_list(file, f"{axis}direction") for axis in "xy")
+    weights = [parameter.detach().clone() for parameter in model.parameters()]
+    for row, beta in enumerate([-1, 0, 1]):
+        for column, alpha in enumerate(surface.alpha):
+            changes = [d0 * alpha + d1 * beta for d0, d1 in zip(dx, dy, strict=True)]
+            for p, w, d in zip(model.parameters(), weights, changes, strict=True):
+                p.data = w + torch.from_numpy(d).float()
+            loss = float(nn.functional.cross_entropy(model(inputs), targets).detach())
+            assert surface["train_loss"][row, column] == pytest.approx(loss, rel=1e-5)
+    for p, w in zip(model.parameters(), weights, strict=True):
+        p.data = w
+    again = lossgrid.landscape(
+        model,
+        (inputs, targets),
+        points=(5, 3),
+        directions={"kind": "file", "path": str(path)},
+        progress=False,
+    )
+    assert again["train_loss"] == pytest.approx(surface["train_loss"], rel=1e-6)
+
+
+def test_directions_of_another_model_are_refused(tmp_path: Path) -> None:
+    model = nn.Linear(4, 3)
+    data = torch.randn(6, 4), torch.randint(3, (6,))
+    surface = lossgrid.landscape(model, data, points=2, progress=False)
+    with pytest.raises(UserError, match=r"move weight \(3, 4\), which is no parameter"):
+        surface.save_directions(tmp_path / "directions.h5", nn.Linear(5, 3))
+    draws = lossgrid.landscape(
+        model, data, points=2, beta=None, directions={"draws": 2}, progress=False
+    )
+    with pytest.raises(UserError, match="several draws"):
+        draws.save_directions(tmp_path / "directions.h5", model)
+    assert not list(tmp_path.iterdir())

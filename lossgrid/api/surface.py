@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.figure import Figure
+    from torch import nn
 
 
 class Minimum(NamedTuple):
@@ -198,6 +199,24 @@ class Surface(Mapping[str, NDArray[np.float64]]):
             known = ", ".join(_FORMATS)
             raise UserError(f"{output}: a surface's name must end in one of {known}")
         write(self, output, **options)
+        return output
+
+    def save_directions(self, output: str | Path, model: nn.Module) -> Path:
+        """Write the directions as the reference code of Li et al. reads them, its `--dir_file`.
+
+        Args:
+            output: the file, ending in .h5.
+            model: whose landscape it is; says which parameters there are, in which order.
+
+        Raises:
+            UserError: the directions are of another model, move buffers or are several draws.
+        """
+        from lossgrid import reference
+
+        output = Path(output)
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        with whole(output) as partial:
+            reference.write_directions(partial, shapes, self._results.directions())
         return output
 
     def _snapshot(self, column: str | None) -> Snapshot:

@@ -137,6 +137,21 @@ class Results:
                 return {}
             return {name: _trajectory(g) for name, g in file[layout.TRAJECTORIES].items()}
 
+    def directions(self) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """What alpha and beta move: `x` (and `y`), an array a parameter, by its name.
+
+        Raises:
+            UserError: there are none (a converted file), or several draws of them.
+        """
+        with opened(self.path) as file:
+            group = file.get(layout.DIRECTIONS, {})
+            if "x" not in group:
+                raise UserError(
+                    f"{self.path}: holds no single direction along alpha: it was converted, or "
+                    "has several draws"
+                )
+            return {axis: _arrays(one) for axis, one in group.items()}
+
     @property
     def spectra(self) -> Spectra | None:
         """How the Hessian's eigenvalues are spread at some places; None if nobody asked."""
@@ -302,6 +317,20 @@ def check_replaceable(path: Path) -> None:
             f"{path}: is not a results file of lossgrid, so --overwrite leaves it alone; move it "
             "away, or set another 'output'"
         )
+
+
+def _arrays(group: Any) -> dict[str, NDArray[Any]]:
+    """All datasets below a group, by their names in it."""
+    import h5py
+
+    found: dict[str, NDArray[Any]] = {}
+
+    def take(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[...]
+
+    group.visititems(take)
+    return found
 
 
 def _is_ours(file: Any) -> bool:

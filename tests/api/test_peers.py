@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import h5py
 import loss_landscapes
 import numpy as np
 import pytest
@@ -71,3 +73,62 @@ def test_a_plane_of_loss_landscapes(tmp_path: Path) -> None:
     # lies a step further than the others.
     places = [[ours[j + (i % 2 == 0), i] for j in range(STEPS)] for i in range(STEPS)]
     assert np.array(places) == pytest.approx(theirs, rel=1e-5)
+
+
+def as_landscaper_steps(
+    model: nn.Module, directions: list[list[Tensor]], distance: float
+) -> list[dict[str, Tensor]]:
+    """What lies between the middle of its grid and a column half a grid, and half a step, on.
+
+    It gives each tensor the length of the root of its size, biases too, and the whole the length of
+    the weights times the distance.
+    """
+    scaled = [[d / d.norm() * d.numel() ** 0.5 for d in direction] for direction in directions]
+    length = sum(p.square().sum() for p in model.parameters()) ** 0.5
+    return [
+        {
+            name: (d * length * distance / sum(t.square().sum() for t in direction) ** 0.5).detach()
+            for (name, _), d in zip(model.named_parameters(), direction, strict=True)
+        }
+        for direction in scaled
+    ]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Landscaper is for Python < 3.13")
+def test_a_plane_of_landscaper_and_its_file(tmp_path: Path) -> None:
+    from landscaper import LossLandscape
+
+    torch.manual_seed(3)
+    model, (inputs, targets), points = network(0), samples(), 7
+    directions = [[torch.randn_like(p) for p in model.parameters()] for _ in "xy"]
+
+    def loss(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
+        return float(F.cross_entropy(model(data[0]), data[1]))
+
+    np.random.seed(0)
+    theirs = LossLandscape.compute(
+        model, (inputs, targets), directions, loss, points, distance=0.8, dim=2, device="cpu"
+    )
+    reach = (points - 1) / points
+    with h5py.File(tmp_path / "directions.h5", "w") as file:
+        for axis, step in zip("xy", as_landscaper_steps(model, directions, 0.8), strict=True):
+            for name, values in step.items():
+                file[f"lossgrid/directions/{axis}/{name}"] = values.numpy()
+    ours = lossgrid.landscape(
+        model,
+        (inputs, targets),
+        points=points,
+        alpha=(-reach, reach),
+        beta=(-reach, reach),
+        directions={"kind": "file", "path": str(tmp_path / "directions.h5")},
+        progress=False,
+    )
+    values = ours["train_loss"].T  # its first index is along the first direction
+    rest = values < values.max()  # to the largest it adds noise
+    assert rest.sum() == points**2 - 1
+    assert theirs.loss[rest] == pytest.approx(values[rest], rel=1e-5)
+    read = LossLandscape.load_from_npz(str(ours.save(tmp_path / "ours.npz")))
+    assert np.array_equal(read.loss, ours["train_loss"])
+    assert np.array_equal(read.ranges, [ours.alpha, ours.beta])
+    at_end = read.coords[points - 1]  # of the first row: alpha's end, beta's beginning
+    assert at_end == pytest.approx([reach, -reach])
