@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ OTHERS = {
 }
 """Languages of blocks that are no code, or a test's own."""
 
-HAVE_RUN: set[tuple[str, ...]] = set()
+HAVE_RUN: dict[tuple[str, ...], Path | None] = {}
 
 ELSEWHERE = {"tutorial.md": "test_docs_blocks.py: as a whole, by bash"}
 
@@ -187,14 +188,27 @@ def run_shell(page: Path, block: Block, place: Workplace) -> None:
 
 
 def has_run(page: Path, words: list[str]) -> bool:
-    """Whether a long command has run that differs, if at all, in the files of earlier runs."""
+    """Whether a long command has run that differs, if at all, in the files of earlier runs.
+
+    What it made then is copied to where it would be now.
+    """
     if words[0] not in ("run", "train", "doctor"):
         return False
     own = page.name if {"job.yaml", "train.yaml"} & set(words) else ""
     key = own, *(re.sub(r"[./]*out/[^],]*", "out/", word) for word in words)
-    known = key in HAVE_RUN
-    HAVE_RUN.add(key)
-    return known
+    outputs = [word.partition("=")[2] for word in words if word.startswith("output=")]
+    output = Path(words[1]).parent.resolve() / outputs[0] if outputs else None
+    if key not in HAVE_RUN:
+        HAVE_RUN[key] = output
+        return False
+    before = HAVE_RUN[key]
+    if before is not None and output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if before.is_dir():
+            shutil.copytree(before, output, dirs_exist_ok=True)
+        else:
+            shutil.copy(before, output)
+    return True
 
 
 def reason_not_to_run(words: list[str]) -> str | None:

@@ -96,7 +96,10 @@ def write_first_job(
     code = output.with_name(CODE)
     for path in [output] + [code] * bool(missing):
         if path.exists():
-            raise UserError(f"{path}: is there already; move it away, or choose --output elsewhere")
+            named = "" if path == output else _how_to_name(factory, data)
+            raise UserError(
+                f"{path}: is there already; {named}move it away, or choose --output elsewhere"
+            )
     splits = dict(data) or {"test": f"{CODE}:test_set"}
     numbers = sum(tensor.numel() for tensor in state.values())
     text = JOB.format(
@@ -134,6 +137,13 @@ def _quoted(text: str) -> str:
     except ValueError:
         plain = False
     return text if plain else json.dumps(text)
+
+
+def _how_to_name(factory: str | None, data: Mapping[str, str]) -> str:
+    """Options that spare the writing of code: most likely it is in the file that is there."""
+    options = [] if factory else [f"--factory {CODE}:build"]
+    options += [] if data else [f"--data test={CODE}:test_set"]
+    return f"name the functions in it ({' '.join(options)}), "
 
 
 def _write_checked(output: Path, text: str) -> None:

@@ -79,4 +79,8 @@ def test_nothing_is_overwritten_or_left_half_done(folder: Path) -> None:
     assert again.exit_code == 2
     assert "is there already" in again.stderr
     assert Path("job.yaml").read_text() == before
+    Path("job.yaml").unlink()
+    told = CliRunner().invoke(commands, ["init", "trained.pt", "--data", "test=mymodel.py:test"])
+    assert "mymodel.py: is there already; name the functions in it (--fact" in told.stderr
+    assert "--data" not in told.stderr
     assert CliRunner().invoke(commands, ["init", "trained.pt", "--data", "x"]).exit_code == 2
