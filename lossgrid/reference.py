@@ -122,9 +122,8 @@ def write_directions(
     with h5py.File(path, "w") as file:
         for axis, direction in directions.items():
             for number, (name, shape) in enumerate(shapes.items()):
-                values = direction.get(name)
-                found = np.zeros(shape, np.float32) if values is None else values
-                file[f"{axis}direction/{number}"] = found
+                still = np.zeros(shape, np.float32)
+                file[f"{axis}direction/{number}"] = direction.get(name, still)
 
 
 def _from_theirs(item: tuple[str, Array]) -> tuple[str, Array]:

@@ -2,7 +2,7 @@
 
 Shell is read by bash, loops and variables and all; the commands of lossgrid that it comes to run in
 this process, on inputs made small by `tests/workplace.py`; those that take longest once, where they
-differ in the files of earlier runs alone. What can't run here is named below.
+differ in numbers and the files of earlier runs alone. What can't run here is named below.
 """
 
 from __future__ import annotations
@@ -188,14 +188,15 @@ def run_shell(page: Path, block: Block, place: Workplace) -> None:
 
 
 def has_run(page: Path, words: list[str]) -> bool:
-    """Whether a long command has run that differs, if at all, in the files of earlier runs.
+    """Whether a long command has run that differs, if at all, in numbers and files of earlier runs.
 
     What it made then is copied to where it would be now.
     """
     if words[0] not in ("run", "train", "doctor"):
         return False
     own = page.name if {"job.yaml", "train.yaml"} & set(words) else ""
-    key = own, *(re.sub(r"[./]*out/[^],]*", "out/", word) for word in words)
+    alike = re.compile(r"[./]*out/[^],]*|(?<![a-z])[-+.e\d]+")
+    key = own, *(alike.sub("", word) for word in words)
     outputs = [word.partition("=")[2] for word in words if word.startswith("output=")]
     output = Path(words[1]).parent.resolve() / outputs[0] if outputs else None
     if key not in HAVE_RUN:

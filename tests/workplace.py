@@ -26,7 +26,7 @@ from tests.mpi import ROOT
 from tests.pages import blocks
 from tests.test_reference_files import surface_file
 
-IMAGES = 4
+IMAGES = 2
 """In each file of made-up images."""
 
 MADE = (".vtkhdf", ".pt", ".th", ".t7")
@@ -158,6 +158,8 @@ def small(job: dict[str, Any]) -> dict[str, Any]:
     job["model"].pop("expect", None)
     if "epochs" in job:
         job["epochs"] = 1
+    else:  # to record a network and to check that costs more than these points
+        job.setdefault("evaluation", {}).setdefault("network", "plain")
     if "draws" in job.get("directions", {}):
         job["directions"]["draws"] = 2
     for settings in (job.get("curvature") or {}).values():
