@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lossgrid.engine.messages import DONE, FAILED, INTERPOLATED, Result
 from lossgrid.store import layout
 from lossgrid.store.disk import Syncing, rewrite_first_byte, storing
+from lossgrid.store.selection import NEAR, Selection, selections
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -65,6 +66,7 @@ class PointWriter:
             self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, access)
             self._datasets = {name: h5d.open(self._file, name.encode()) for name in names}
         self._shape = self._datasets[layout.STATUS].shape
+        self._near = NEAR if comm is None else 1  # others write what lies between
         self._syncing = Syncing(path, sync_seconds)
 
     def write(self, results: list[Result]) -> None:
@@ -74,54 +76,52 @@ class PointWriter:
             batch = _together(stored)
             failed = batch.status == FAILED
             with storing(self._path):
-                self._store_values(batch.only(~failed))
-                self._store_failures(batch.only(failed))
+                for part, select in self._selections(batch.only(~failed)):
+                    self._store_values(part, select)
+                for part, select in self._selections(batch.only(failed)):
+                    self._store_failures(part, select)
                 self._syncing.soon()
 
-    def _store_values(self, done: Batch) -> None:
-        """Replaces a failure of another rank at the same point, whenever that came."""
-        if done.points.size:
-            select = Selection(self._shape, done.points)
-            for column, name in enumerate(self._columns):
-                self._put(layout.value_dataset(name), select, done.values[:, column])
-            self._put(layout.EPOCH, select, np.full(done.points.size, self._epoch))
-            self._record(done, select)
+    def _selections(self, batch: Batch) -> Iterator[tuple[Batch, Selection]]:
+        for part, select in selections(self._shape, batch.points, self._near):
+            yield batch.only(part), select
 
-    def _store_failures(self, failed: Batch) -> None:
+    def _store_values(self, done: Batch, select: Selection) -> None:
+        """Replaces a failure of another rank at the same point, whenever that came."""
+        for column, name in enumerate(self._columns):
+            select.put(self._datasets[layout.value_dataset(name)], done.values[:, column])
+        select.put(self._datasets[layout.EPOCH], self._epoch)
+        self._record(done, select)
+
+    def _store_failures(self, failed: Batch, select: Selection) -> None:
         """Leaves values alone: another rank may be storing them just now, and its own status next.
 
         Whichever status comes last, a point that is done has its values.
         """
-        if failed.points.size:
-            status = self._get(layout.STATUS, Selection(self._shape, failed.points))
-            failed = failed.only(status != DONE)
-        if failed.points.size:
-            self._record(failed, Selection(self._shape, failed.points))
+        failed = failed.only(self._status(select) != DONE)
+        for part, those in self._selections(failed):
+            self._record(part, those)
+
+    def _status(self, select: Selection) -> NDArray[np.uint8]:
+        return select.get(self._datasets[layout.STATUS])
 
     def _record(self, batch: Batch, select: Selection) -> None:
-        self._put(layout.RANK, select, batch.ranks)
-        self._put(layout.SECONDS, select, batch.seconds)
-        attempts = self._get(layout.TRIES, select)
-        self._put(layout.TRIES, select, np.minimum(attempts, 254) + 1)
-        self._put(layout.STATUS, select, batch.status)
-
-    def _get(self, name: str, select: Selection) -> NDArray[np.uint8]:
-        found = np.empty(select.size, np.uint8)
-        self._datasets[name].read(select.memory, select.file, found)
-        return found
-
-    def _put(self, name: str, select: Selection, data: NDArray[Any]) -> None:
-        dataset = self._datasets[name]
-        dataset.write(select.memory, select.file, np.ascontiguousarray(data, dataset.dtype))
+        select.put(self._datasets[layout.RANK], batch.ranks)
+        select.put(self._datasets[layout.SECONDS], batch.seconds)
+        tries = self._datasets[layout.TRIES]
+        select.put(tries, np.minimum(select.get(tries), 254) + 1)
+        select.put(self._datasets[layout.STATUS], batch.status)
 
     def write_interpolated(self, points: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Store points that nobody has computed: values of shape (columns, n), then status."""
-        if points.size:
-            with storing(self._path):
-                select = Selection(self._shape, points)
+        """Store points that nobody has computed: values of shape (columns, n), then status.
+
+        Points are ascending.
+        """
+        with storing(self._path):
+            for part, select in selections(self._shape, points, self._near):
                 for name, column in zip(self._columns, values, strict=True):
-                    self._put(layout.value_dataset(name), select, column)
-                self._put(layout.STATUS, select, np.full(points.size, INTERPOLATED))
+                    select.put(self._datasets[layout.value_dataset(name)], column[part])
+                select.put(self._datasets[layout.STATUS], INTERPOLATED)
 
     def stored(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """All values, shape (columns, points), and the status of every point."""
@@ -138,10 +138,12 @@ class PointWriter:
 
     def write_errors(self, errors: Mapping[int, tuple[int, str]]) -> None:
         """Store messages of failed points: row of the table -> (point, message)."""
-        records = [(point, _cut(message)) for point, message in errors.values()]
+        rows = np.array(sorted(errors))
+        records = [(point, _cut(message)) for point, message in map(errors.__getitem__, rows)]
         with storing(self._path):
-            select = Selection((layout.ERROR_ROWS,), np.array(list(errors)))
-            self._put(layout.ERRORS, select, np.array(records, layout.ERROR_RECORD))
+            for part, select in selections((layout.ERROR_ROWS,), rows, self._near):
+                table = np.array(records[part], layout.ERROR_RECORD)
+                select.put(self._datasets[layout.ERRORS], table)
 
     def sync(self) -> None:
         """Have the disk take all that was written, and see that it still takes anything."""
@@ -177,7 +179,7 @@ class PointWriter:
 
 
 class Batch(NamedTuple):
-    """Results of several chunks together: arrays with an entry a point."""
+    """Results of several chunks together: arrays with an entry a point, each once, ascending."""
 
     points: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -185,7 +187,7 @@ class Batch(NamedTuple):
     seconds: NDArray[np.float32]
     status: NDArray[np.uint8]
 
-    def only(self, chosen: NDArray[np.bool_]) -> Batch:
+    def only(self, chosen: slice | NDArray[np.bool_]) -> Batch:
         """Some of the points."""
         return Batch._make(array[chosen] for array in self)
 
@@ -194,20 +196,9 @@ def _together(results: list[Result]) -> Batch:
     parts = (
         (r.points, r.values, np.full_like(r.points, r.rank), r.seconds, r.status) for r in results
     )
-    return Batch._make(map(np.concatenate, zip(*parts, strict=True)))
-
-
-class Selection:
-    """Points of a dataset, and as many in memory."""
-
-    def __init__(self, shape: tuple[int, ...], points: NDArray[np.int64]) -> None:
-        from h5py import h5s
-
-        coordinates = np.stack(np.unravel_index(points, shape), axis=1).astype(np.uint64)
-        self.file = h5s.create_simple(shape)
-        self.file.select_elements(coordinates)
-        self.memory = h5s.create_simple((points.size,))
-        self.size = points.size
+    batch = Batch._make(map(np.concatenate, zip(*parts, strict=True)))
+    order = np.argsort(batch.points)
+    return Batch._make(array[order] for array in batch)
 
 
 def _cut(message: str) -> bytes:

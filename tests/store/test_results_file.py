@@ -23,8 +23,9 @@ from lossgrid.store.amend import mark_complete, reset_lost, write_epoch
 from lossgrid.store.create import Contents, create, expected_bytes
 from lossgrid.store.layout import NO_EPOCH, epoch_record
 from lossgrid.store.results import read_results
+from lossgrid.store.selection import Selection
 from lossgrid.store.sink import CoordinatorSink
-from lossgrid.store.writer import PointWriter, Selection
+from lossgrid.store.writer import PointWriter
 
 COLUMNS = ("train_loss", "test_accuracy")
 ALPHA, BETA = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -290,15 +291,14 @@ def test_a_value_between_the_steps_of_a_failure_stays(
 ) -> None:
     """Two ranks at one point: whatever their order, what is done has its values."""
     with PointWriter(path, COLUMNS) as fails, PointWriter(path, COLUMNS) as succeeds:
-        read = fails._get
+        read = fails._status
 
-        def read_then_overtaken(name: str, select: Selection) -> np.ndarray:
-            found = read(name, select)
-            if name == "lossgrid/status":
-                succeeds.write([result([8])])
+        def read_then_overtaken(select: Selection) -> np.ndarray:
+            found = read(select)
+            succeeds.write([result([8])])
             return found
 
-        monkeypatch.setattr(fails, "_get", read_then_overtaken)
+        monkeypatch.setattr(fails, "_status", read_then_overtaken)
         fails.write([result([8], FAILED)])
         values = read_results(path).values
         assert [values[name].ravel()[8] for name in COLUMNS] == [108, -8]
