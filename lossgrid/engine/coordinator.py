@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.desk import Desk, Out, Task
+from lossgrid.engine.desk import Desks, Out, Task
+from lossgrid.engine.dismissal import DesertedError, Dismissal
 from lossgrid.engine.failures import Failures
 from lossgrid.engine.lease import Lease
 from lossgrid.engine.links import Hub
@@ -23,66 +24,21 @@ from lossgrid.engine.messages import (
     Crashed,
     Interrupted,
     Result,
-    Stop,
     ToCoordinator,
     Withdraw,
 )
+from lossgrid.engine.observer import Observer
 from lossgrid.engine.pointset import Points
 from lossgrid.engine.sizing import ChunkSizer
+from lossgrid.engine.tail import Idle, not_begun, slow
 from lossgrid.engine.worker import Sink
 from lossgrid.errors import RunFailedError, UserError
-from lossgrid.exits import BAD_INPUT, BROKE_DOWN, UNFINISHED
-
-IN_HAND = 2
-"""Chunks a worker holds: one in work, one ahead, so that it never waits for an answer."""
+from lossgrid.exits import BAD_INPUT, BROKE_DOWN
 
 BATCH = 64
 """Messages taken in before their results are stored together."""
 
 TICK_SECONDS = 0.5
-
-WORTH_COPYING = 2.0
-"""A chunk in work is given to an idle rank as well that needs less than 1 / this of its time."""
-
-SOON_SECONDS = 0.01
-"""What will be there by then is not worth a copy."""
-
-DISMISSAL_SECONDS = 30.0
-"""After a stop, how long workers may take to leave their point and say bye."""
-
-LEAVE_SECONDS = 4.5
-"""The same after a signal: whoever sends one ends us soon by other means."""
-
-
-class DesertedError(BaseException):
-    """The job is to end, but some ranks don't answer: all must be aborted.
-
-    Not an Exception, since nothing on the way out may wait for them, as closing a shared file does.
-
-    Args:
-        sentence: for people.
-        status: with which all ranks exit.
-    """
-
-    def __init__(self, sentence: str, status: int) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-class Observer(Protocol):
-    """Who wants to know how the job goes."""
-
-    def stored(self, results: list[Result]) -> None:
-        """These results are in the file."""
-
-    def out(self, rank: int, why: Out, message: str) -> None:
-        """This rank gets no more points; of one at which all fail, with which message at last."""
-
-    def back(self, rank: int) -> None:
-        """A rank that was silent has answered."""
-
-    def tick(self) -> None:
-        """Called at least every half second or so while the job runs."""
 
 
 class Ending(NamedTuple):
@@ -132,12 +88,15 @@ class Coordinator:
         self._signalled = stopping
         self._no_smaller = no_smaller
         self._shortage: str | None = None
-        self._desks = {rank: Desk() for rank in hub.ranks}
+        self._desks = Desks(hub.ranks)
+        self._hungry: set[int] = set()  # who could hold more chunks
+        self._idle = Idle()
+        self._all_heard = True  # whether nothing more has arrived
         self._numbers = 0
         self._failures = Failures(self._desks, queue.grid_points)
         self._lease = Lease()
-        self._stopped: float | None = None  # when
-        self._asked: float | None = None  # when a signal was heard of
+        self._dismissal = Dismissal(hub, self._desks)
+        self._heard = 0.0  # when what is being acted upon was
         self._storing = True
         self._fatal: UserError | RunFailedError | None = None
 
@@ -154,7 +113,7 @@ class Coordinator:
             self._work()
         except Exception as error:
             self._dismiss()
-            if not self._all_gone():
+            if self._desks.present:
                 status = BAD_INPUT if isinstance(error, UserError) else BROKE_DOWN
                 raise DesertedError(str(error), status) from error
             raise
@@ -162,46 +121,45 @@ class Coordinator:
         return Ending(False) if self._finished() else Ending(True, self._shortage)
 
     def _work(self) -> None:
-        for rank in self._desks:
-            self._supply(rank)
+        self._serve(self._desks)
         self._stop_if_finished()
         last_tick = 0.0
-        while not self._all_gone():
+        while self._desks.present:
             self._lease.tick()
-            self._store(self._gather(TICK_SECONDS))
+            results = self._gather(min(self._idle.due_in(), TICK_SECONDS))
+            self._store(results)
+            if not self._all_heard:  # only who is behind has to care
+                self._sizer.pay((time.monotonic() - self._heard) / len(results))
             self._bury()
             if self._fatal is not None:
                 raise self._fatal
             if self._signalled():
-                self._heed()
-            self._leave_late()
+                self._dismissal.heed()
+            self._dismissal.leave_late()
             if time.monotonic() - last_tick >= TICK_SECONDS:
                 last_tick = time.monotonic()
                 self._observer.tick()
                 self._miss_silent()
-                for rank in self._desks:  # somebody may have become too slow meanwhile
-                    self._supply(rank)
-        if self._stopped is None:
+                self._idle.retry()  # somebody may have become too slow meanwhile
+                self._serve(self._hungry if self._queue.remaining or self._failures.waiting else ())
+        if not self._dismissal.has_begun:
             raise RunFailedError("all ranks that compute have died; run the same command again")
 
     def _dismiss(self) -> None:
         """Stop everybody after a failure; what still arrives is stored, if that is possible."""
-        self._stop()
-        deadline = time.monotonic() + DISMISSAL_SECONDS
-        while not self._all_gone() and time.monotonic() < deadline:
+        self._dismissal.begin()
+        while self._desks.present and not self._dismissal.is_late():
             results = self._gather(TICK_SECONDS)
             with suppress(Exception):  # the first failure is the one to tell
                 if self._storing:
                     self._store(results)
                 self._bury()
 
-    def _all_gone(self) -> bool:
-        return all(desk.gone for desk in self._desks.values())
-
     def _gather(self, seconds: float) -> list[Result]:
         """Take in what has been said; results are returned, the rest is acted upon."""
         results: list[Result] = []
         heard = self._hub.receive(seconds)
+        self._heard = time.monotonic()
         while heard is not None:
             rank, message = heard
             if isinstance(message, Result):
@@ -209,13 +167,14 @@ class Coordinator:
             else:
                 self._note(rank, message)
             heard = self._hub.receive(0.0) if len(results) < BATCH else None
+        self._all_heard = len(results) < BATCH
         return results
 
     def _note(self, rank: int, message: ToCoordinator) -> None:
         if isinstance(message, Interrupted):
-            self._heed()
+            self._dismissal.heed()
         elif isinstance(message, Bye):
-            self._desks[rank].gone = True
+            self._desks.present.discard(rank)
         elif isinstance(message, Crashed) and self._fatal is None:
             if message.user_error:
                 self._fatal = UserError(message.sentence)
@@ -227,8 +186,7 @@ class Coordinator:
         dead = self._hub.deaths()
         if not dead:
             return
-        for rank in dead & self._desks.keys():
-            self._desks[rank].gone = True
+        self._desks.present -= dead
         while results := self._gather(0.0):
             self._store(results)
         for rank in dead:
@@ -240,27 +198,24 @@ class Coordinator:
 
     def _miss_silent(self) -> None:
         """Put those out that hang, if there is somebody else; after a stop, leave them behind."""
-        enough = DISMISSAL_SECONDS + self._lease.longest  # one batch can't be dropped
-        late = self._stopped is not None and time.monotonic() - self._stopped > enough
-        for rank, desk in self._desks.items():
+        late = self._dismissal.is_late(self._lease.longest)  # one batch can't be dropped
+        for rank in sorted(self._desks.present):
+            desk = self._desks[rank]
             hangs = late or self._lease.is_over(desk)
-            if hangs and desk.out is None and not desk.gone and self._failures.others(rank):
+            if hangs and desk.out is None and self._failures.others(rank):
                 self._put_out(rank, Out.SILENT)
-            if self._stopped is not None and desk.out is Out.SILENT and not desk.gone:
+            if self._dismissal.has_begun and desk.out is Out.SILENT:
                 self._hub.leave_behind(rank)
-                desk.gone = True
+                self._desks.present.discard(rank)
 
     def _put_out(self, rank: int, why: Out, message: str = "") -> None:
         """Give a worker nothing more, and what it has in hand to others."""
         desk = self._desks[rank]
         desk.out = why
         self._observer.out(rank, why, message)
-        for number, task in desk.chunks.items():
-            self._queue.put_back(self._in_no_other_hand(task))
-            self._hub.send(rank, Withdraw(number))
-        desk.chunks.clear()
-        for other in self._desks:
-            self._supply(other)
+        for number in list(desk.chunks):
+            self._queue.put_back(self._in_no_other_hand(self._withdraw(rank, number)))
+        self._serve(self._desks)
 
     def _in_no_other_hand(self, task: Task) -> Points:
         """Points of a task that nobody computes as well."""
@@ -278,8 +233,8 @@ class Coordinator:
             fresh += self._failures.untriable()
         if fresh:
             self._save(fresh)
-        for rank in self._desks if self._failures.waiting else {result.rank for result in results}:
-            self._supply(rank)
+        ranks = {result.rank for result in results}
+        self._serve(ranks | self._hungry if self._failures.waiting else ranks)
         self._stop_if_finished()
 
     def _save(self, results: list[Result]) -> None:
@@ -298,9 +253,9 @@ class Coordinator:
             others = result.part(~short).errors
             errors = [(p, f"{self._no_smaller}: {said}") for p, said in result.part(short).errors]
             return result._replace(status=status, errors=others + errors)
-        if self._stopped is None:
+        if not self._dismissal.has_begun:
             self._shortage = f"rank {result.rank}: {result.part(short).errors[0][1]}"
-            self._stop()
+            self._dismissal.begin()
         return result.part(~short)
 
     def _settle(self, result: Result) -> list[Result]:
@@ -325,7 +280,7 @@ class Coordinator:
             return [self._failures.replaced(result)]
         if task.copy is not None:
             result = result.part(np.isin(result.points, task.points))
-        desk.answered(result.chunk, result.points)
+        self._desks.answered(result.rank, result.chunk, result.points)
         if not result.errors:
             return [self._credit(result, task)]
         done = self._credit(result.part(result.status == DONE), task)
@@ -338,26 +293,46 @@ class Coordinator:
             self._failures.note(done)
             if task.copy is not None:
                 rank, same = task.copy
-                self._desks[rank].answered(same, done.points)
+                self._desks.answered(rank, same, done.points)
         return done
+
+    def _serve(self, ranks: Iterable[int]) -> None:
+        """Give these workers chunks, and all that are idle something of what others have."""
+        if self._dismissal.has_begun:
+            self._idle.ranks.clear()
+            return
+        for rank in list(ranks):
+            self._supply(rank)
+        if self._all_heard and self._idle.due_in() <= 0:
+            self._share()
+
+    def _share(self) -> None:
+        """Give all that are idle something of what others have in hand."""
+        began = time.monotonic()
+        for idle, (rank, number) in not_begun(self._desks, self._sizer, self._idle.ranks):
+            self._give(idle, self._withdraw(rank, number))
+        for idle, place in slow(self._desks, self._sizer, self._idle.ranks, self._lease.now):
+            self._copy_to(idle, place)
+        self._idle.served(began)
 
     def _supply(self, rank: int) -> None:
         """Give a worker chunks until it has one in work and one ahead."""
         desk = self._desks[rank]
-        if self._stopped is not None or desk.out is not None:
+        self._hungry.discard(rank)
+        self._idle.discard(rank)
+        if desk.out is not None:
             return
         if self._failures.doubt(rank):
+            self._hungry.add(rank)
             self._try_out(rank)
             return
-        while len(desk.chunks) < IN_HAND:
+        while len(desk.chunks) < self._sizer.in_hand(rank):
             task = self._failures.second_try(rank) or self._new(rank)
             if task is None:
-                if desk.chunks:
-                    return
-                task = self._not_begun(rank)
-                if task is None:
-                    self._copy_to(rank)
-                    return
+                self._hungry.add(rank)
+                if not desk.chunks:
+                    self._idle.add(rank)
+                return
             self._give(rank, task)
 
     def _try_out(self, rank: int) -> None:
@@ -365,7 +340,7 @@ class Coordinator:
         points = self._failures.trial(rank)
         if points is not None:
             number = self._desks[rank].trial = self._next_number()
-            self._hub.send(rank, Chunk(number, points))
+            self._hub.send(rank, Chunk(number, points, self._sizer.seconds))
 
     def _new(self, rank: int) -> Task | None:
         points = self._queue.take(self._sizer.size(rank, self._queue.remaining))
@@ -379,77 +354,28 @@ class Coordinator:
         desk = self._desks[rank]
         if not desk.chunks:
             desk.since = self._lease.now
+            self._idle.discard(rank)
         number = self._next_number()
-        desk.chunks[number] = task
-        self._hub.send(rank, Chunk(number, task.points))
+        self._desks.put(rank, number, task)
+        self._hub.send(rank, Chunk(number, task.points, self._sizer.seconds))
         return number
 
-    def _copy_to(self, idle: int) -> None:
-        """Let an idle worker compute what takes another much longer, whoever is first."""
-        now = self._lease.now
-        slow = [
-            (expected, rank, number)
-            for rank, desk in self._desks.items()
-            for number, task in desk.chunks.items()
-            if (expected := max(self._sizer.estimate(rank, task.points.size), now - desk.since))
-            > SOON_SECONDS + WORTH_COPYING * self._sizer.estimate(idle, task.points.size)
-            and task.copy is None
-            and task.failed_on != idle
-        ]
-        if slow:
-            _, rank, number = max(slow)
-            task = self._desks[rank].chunks[number]
-            same = self._give(idle, task._replace(copy=(rank, number)))
-            self._desks[rank].chunks[number] = task._replace(copy=(idle, same))
-
-    def _not_begun(self, idle: int) -> Task | None:
-        """The chunk that would be begun last, withdrawn from its worker for an idle one."""
-        waiting = {
-            rank: self._sizer.estimate(rank, first.points.size)
-            for rank, desk in self._desks.items()
-            if len(desk.chunks) == IN_HAND
-            for first, last in [desk.chunks.values()]
-            if last.failed_on != idle
-        }
-        if not waiting:
-            return None
-        rank = max(waiting, key=lambda rank: waiting[rank])
-        number, task = self._desks[rank].chunks.popitem()
+    def _withdraw(self, rank: int, number: int) -> Task:
+        """Have a worker leave a chunk alone, unless it has begun it."""
+        self._hungry.add(rank)
         self._hub.send(rank, Withdraw(number))
-        return task
+        return self._desks.take(rank, number)
+
+    def _copy_to(self, idle: int, place: tuple[int, int]) -> None:
+        """Let an idle worker compute what another has in hand as well, whoever is first."""
+        rank, number = place
+        task = self._desks.task(place)
+        same = self._give(idle, task._replace(copy=place))
+        self._desks.put(rank, number, task._replace(copy=(idle, same)))
 
     def _finished(self) -> bool:
-        return not (
-            self._queue.remaining
-            or self._failures.waiting
-            or any(desk.chunks for desk in self._desks.values())
-        )
+        return not (self._queue.remaining or self._failures.waiting or self._desks.busy)
 
     def _stop_if_finished(self) -> None:
         if self._finished():
-            self._stop()
-
-    def _heed(self) -> None:
-        """A signal has asked a rank to stop: all do, in time."""
-        if self._asked is None:
-            self._asked = time.monotonic()
-        self._stop()
-
-    def _leave_late(self) -> None:
-        """After a signal, wait no longer for workers that are stuck in what can't be dropped."""
-        if self._asked is None or time.monotonic() - self._asked < LEAVE_SECONDS:
-            return
-        late = [str(rank) for rank, desk in self._desks.items() if not desk.gone]
-        if late:
-            raise DesertedError(
-                f"stopped without rank {', '.join(late)}, still busy with one batch; what is "
-                "stored is safe: run the same command again to go on",
-                UNFINISHED,
-            )
-
-    def _stop(self) -> None:
-        """Hand out nothing more; every worker soon leaves its point and says bye."""
-        if self._stopped is None:
-            self._stopped = time.monotonic()
-            for rank in self._desks:
-                self._hub.send(rank, Stop())
+            self._dismissal.begin()

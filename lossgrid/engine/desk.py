@@ -1,7 +1,8 @@
-"""What the coordinator knows of one worker."""
+"""What the coordinator knows of each worker."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -37,7 +38,7 @@ class Desk:
 
     `since` is when it last answered or was given its first chunk (by the clock of the `Lease`),
     `failures` how many points have failed since its last success, `trial` the chunk that is to show
-    whether it can compute at all (0 for none), `gone` that nothing more will come from it.
+    whether it can compute at all (0 for none).
     """
 
     chunks: dict[int, Task] = field(default_factory=dict)
@@ -46,16 +47,54 @@ class Desk:
     failures: int = 0
     trial: int = 0
     out: Out | None = None
-    gone: bool = False
 
-    def answered(self, number: int, points: Points) -> None:
+
+class Desks(dict[int, Desk]):
+    """The desks of all workers, by rank.
+
+    Attributes:
+        busy: ranks that have chunks in hand.
+        ahead: those that have more than the one in work.
+        present: those of which something may still come.
+    """
+
+    def __init__(self, ranks: Iterable[int]) -> None:
+        super().__init__((rank, Desk()) for rank in ranks)
+        self.busy: set[int] = set()
+        self.ahead: set[int] = set()
+        self.present = set(self)
+
+    def task(self, place: tuple[int, int]) -> Task:
+        """That of a chunk, by rank and number."""
+        rank, number = place
+        return self[rank].chunks[number]
+
+    def put(self, rank: int, number: int, task: Task) -> None:
+        """A worker has been given a chunk."""
+        chunks = self[rank].chunks
+        chunks[number] = task
+        self.busy.add(rank)
+        if len(chunks) > 1:
+            self.ahead.add(rank)
+
+    def take(self, rank: int, number: int) -> Task:
+        """A worker is to leave a chunk alone, or has answered it."""
+        chunks = self[rank].chunks
+        task = chunks.pop(number)
+        if len(chunks) < 2:
+            self.ahead.discard(rank)
+        if not chunks:
+            self.busy.discard(rank)
+        return task
+
+    def answered(self, rank: int, number: int, points: Points) -> None:
         """Await these points no more; a chunk is ended when none of its points is left."""
-        task = self.chunks.get(number)
+        task = self[rank].chunks.get(number)
         if task is None:
             return
         if task.copy is not None or points.size < task.points.size:
             left = task.points[~np.isin(task.points, points)]
             if left.size:
-                self.chunks[number] = task._replace(points=left)
+                self[rank].chunks[number] = task._replace(points=left)
                 return
-        del self.chunks[number]
+        self.take(rank, number)

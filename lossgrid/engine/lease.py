@@ -22,9 +22,10 @@ LONGEST_STEP_SECONDS = 1.0
 class Lease:
     """Measures how long workers take to answer, and tells which has taken much too long.
 
-    An answer comes at the latest half a second and one pass of points after the one before, however
-    large the chunk is. So the longest silence that has ended so far, of any worker, says what is
-    usual here: on this machine, with its load, for these points. Ten times that is not.
+    An answer comes soon after the last one, however large the chunk is: as many seconds later as
+    `ChunkSizer` says, half as many again, and one pass of points. So the longest silence that has
+    ended so far, of any worker, says what is usual here: on this machine, with its load, for these
+    points. Ten times that is not.
 
     Who is wrongly taken for hanging loses nothing but the chunk in hand, and is given others once
     it answers; the lease then is up to twice as long for all, as it may just be slow.

@@ -21,6 +21,9 @@ TAG = 1
 GROUP_TAG = 3
 """Of what the ranks of a group say to each other."""
 
+MANY = 16
+"""Messages that are being sent before it is looked which have left."""
+
 
 class Link(Protocol):
     """A worker's end."""
@@ -111,6 +114,7 @@ class Hub:
         self._local = local
         self._mail = mail
         self._sending: list[tuple[int, Any]] = []
+        self._many = MANY
         self._receiving: list[tuple[int, Any]] = []
         self._arriving: list[tuple[int, Any]] = []
         self._status = _new_status() if self._comm is not None else None
@@ -121,8 +125,11 @@ class Hub:
         if rank == 0 and self._local is not None:
             self._local.to_worker.put(message)
         elif self._comm is not None and rank not in self._world.lost:
-            self._sending = [sent for sent in self._sending if not self._world.has_left(sent[1])]
             self._sending += [(rank, sent) for sent in self._world.send(message, rank, TAG)]
+            if len(self._sending) > self._many:  # seldom, as each time all are looked at
+                has_left = self._world.has_left
+                self._sending = [sent for sent in self._sending if not has_left(sent[1])]
+                self._many = 2 * len(self._sending) + MANY
 
     def deaths(self) -> set[int]:
         """Ranks that have died since this was asked last, helpers among them."""

@@ -14,10 +14,14 @@ PENDING, DONE, FAILED, INTERPOLATED = 0, 1, 2, 3
 
 
 class Chunk(NamedTuple):
-    """Coordinator to worker: compute these points after what you have."""
+    """Coordinator to worker: compute these points after what you have.
+
+    What has been computed is to be sent once it has taken `seconds`.
+    """
 
     number: int
     points: Points
+    seconds: float
 
 
 class Withdraw(NamedTuple):

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from lossgrid.engine.chunks import ChunkQueue
-from lossgrid.engine.coordinator import Coordinator, Ending, Observer
+from lossgrid.engine.coordinator import Coordinator, Ending
 from lossgrid.engine.groups import CarriedMail, Divisible, Helper, Leader, Mail, MpiMail, groups
 from lossgrid.engine.links import Hub, Link, MpiLink, QueueLink
+from lossgrid.engine.observer import Observer
 from lossgrid.engine.pointset import PointSet
 from lossgrid.engine.sizing import ChunkSizer
 from lossgrid.engine.worker import Evaluator, Sink, Worker

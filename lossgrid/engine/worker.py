@@ -27,11 +27,13 @@ from lossgrid.engine.messages import (
 )
 from lossgrid.engine.pointset import Points
 from lossgrid.engine.signals import GRACE_SECONDS
-from lossgrid.engine.sizing import TARGET_SECONDS
 from lossgrid.errors import DroppedError, OutOfMemoryError, StorageError, UserError, summary
 
 LISTEN_SECONDS = 0.2
 """An idle worker looks this often whether a signal has come."""
+
+LITTLE = 0.5
+"""Less of a part than this is not worth a message of its own."""
 
 
 class Evaluator(Protocol):
@@ -140,7 +142,7 @@ class Worker:
         """Compute a chunk and send it, in parts if it takes long; after a stop, what is done."""
         size, width = chunk.points.size, self._evaluate.points_per_pass
         result = _blank(self._rank, chunk, len(self._evaluate.columns))
-        sent, due = 0, time.monotonic() + TARGET_SECONDS
+        sent, began = 0, time.monotonic()
         for begin in range(0, size, width):
             if begin:
                 self._listen(0.0)
@@ -148,9 +150,10 @@ class Worker:
                     size = begin
                     break
                 short = result.errors and (result.status[sent:begin] == PENDING).any()
-                if short or time.monotonic() >= due:  # a kill loses what has not been stored
+                now = time.monotonic()
+                if short or is_part(chunk, now - began, (size - begin) / (begin - sent)):
                     self._send(result.part(slice(sent, begin)))
-                    sent, due = begin, time.monotonic() + TARGET_SECONDS
+                    sent, began = begin, now
             try:
                 self._one_pass(result, slice(begin, min(begin + width, size)))
             except DroppedError:
@@ -196,6 +199,17 @@ class Worker:
             result.status[part] = FAILED
             result.errors.append((int(points[0]), summary(error)))
         result.seconds[part] = (time.perf_counter() - began) / points.size
+
+
+def is_part(chunk: Chunk, taken: float, left: float) -> bool:
+    """Whether what has been computed is sent before the rest, since a kill loses what is not sent.
+
+    Args:
+        chunk: in work.
+        taken: seconds since something was sent.
+        left: what is to be computed, by what has been since then. Little comes with the rest.
+    """
+    return taken >= chunk.seconds and taken * left >= LITTLE * chunk.seconds
 
 
 def _blank(rank: int, chunk: Chunk, columns: int) -> Result:

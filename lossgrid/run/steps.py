@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import numpy as np
 
 from lossgrid.engine import world as worlds
-from lossgrid.engine.coordinator import DesertedError, Ending
+from lossgrid.engine.coordinator import Ending
 from lossgrid.engine.deaths import OrphanedError
+from lossgrid.engine.dismissal import DesertedError
 from lossgrid.engine.run import work
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import World

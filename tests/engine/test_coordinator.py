@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lossgrid.engine import coordinator, worker
-from lossgrid.engine.coordinator import DesertedError
+from lossgrid.engine import dismissal, sizing, worker
+from lossgrid.engine.dismissal import DesertedError
 from lossgrid.engine.messages import (
     DONE,
     FAILED,
@@ -127,7 +127,7 @@ def test_a_stop_drops_points_that_take_too_long(
 def test_after_a_signal_nobody_waits_for_a_worker_that_is_stuck(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "LEAVE_SECONDS", 0.5)
+    monkeypatch.setattr(dismissal, "LEAVE_SECONDS", 0.5)
     memory = Memory(POINTS)
     stuck = [Squares(seconds=lambda point: 0.01), Squares(seconds=lambda point: 3.0)]
     with pytest.raises(DesertedError, match="without rank 1, still busy") as raised:
@@ -141,7 +141,7 @@ def test_what_a_slow_worker_has_not_begun_is_done_by_others() -> None:
     slow = Squares(seconds=lambda point: 0.4)
     quick = [Squares(seconds=lambda point: 0.002) for _ in range(2)]
     began = time.monotonic()
-    assert run_job([slow, *quick], SHAPE, memory, hub=hub) is False
+    assert run_job([slow, *quick], SHAPE, memory, chunk=1, hub=hub) is False
     assert any(rank == 0 and isinstance(m, Withdraw) for rank, m in hub.sent)
     assert (memory.stored == 1).all()
     assert len(slow.computed) <= 2
@@ -184,7 +184,7 @@ def test_a_late_answer_to_a_withdrawn_chunk_is_harmless() -> None:
 
     memory, hub = Memory(POINTS), Deaf(2)
     slow = Squares(seconds=lambda point: 0.2)
-    assert run_job([slow, Squares()], SHAPE, memory, hub=hub) is False
+    assert run_job([slow, Squares()], SHAPE, memory, chunk=1, hub=hub) is False
     assert hub.lost
     assert (memory.stored == 1).all()
 
@@ -212,7 +212,7 @@ class Counted(Memory):
 
 @pytest.mark.parametrize("writer", ["coordinator", "worker"])
 def test_a_long_chunk_is_stored_in_parts(writer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "TARGET_SECONDS", 0.05)
+    monkeypatch.setattr(sizing, "TARGET_SECONDS", 0.05)
     memory, hub = Counted(POINTS), ThreadHub(1)
     sinks = {"sink": memory} if writer == "coordinator" else {"sink": Bare(POINTS)}
     own = None if writer == "coordinator" else [memory]
@@ -227,7 +227,7 @@ def test_a_long_chunk_is_stored_in_parts(writer: str, monkeypatch: pytest.Monkey
 def test_parts_of_a_chunk_that_two_workers_compute_are_stored_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "TARGET_SECONDS", 0.03)
+    monkeypatch.setattr(sizing, "TARGET_SECONDS", 0.03)
     memory, hub = Counted(POINTS), ThreadHub(2)
     slow = Squares(seconds=lambda point: 0.01 if point < 60 else 0.05)
     quick = Squares(seconds=lambda point: 0.002)
@@ -306,7 +306,7 @@ def test_a_full_disk_stops_everybody() -> None:
 def test_a_failure_does_not_wait_for_a_worker_that_never_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "DISMISSAL_SECONDS", 0.3)
+    monkeypatch.setattr(dismissal, "DISMISSAL_SECONDS", 0.3)
     endless = Squares(seconds=lambda point: 3.0)
     with pytest.raises(DesertedError, match="No space left") as raised:
         run_job([Squares(), endless], SHAPE, Full(POINTS))

@@ -34,10 +34,10 @@ PATIENCE = 400
 """Seconds: a machine may be very busy."""
 
 IMPATIENT = (
-    "from lossgrid.engine import coordinator, lease\n"
+    "from lossgrid.engine import dismissal, lease\n"
     "lease.LEAST_SECONDS = 5.0\n"
     "lease.FIRST_SECONDS = 60.0\n"
-    "coordinator.DISMISSAL_SECONDS = 3.0\n"
+    "dismissal.DISMISSAL_SECONDS = 3.0\n"
 )
 
 

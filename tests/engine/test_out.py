@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lossgrid.engine import coordinator, lease
+from lossgrid.engine import dismissal, lease
 from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.desk import Out
 from lossgrid.engine.messages import DONE
@@ -86,7 +86,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "LEAST_SECONDS", 0.6)
     monkeypatch.setattr(lease, "FIRST_SECONDS", 0.6)
     monkeypatch.setattr(lease, "FACTOR", 1.0)
-    monkeypatch.setattr(coordinator, "DISMISSAL_SECONDS", 0.6)
+    monkeypatch.setattr(dismissal, "DISMISSAL_SECONDS", 0.6)
 
 
 class Hanging(Squares):
