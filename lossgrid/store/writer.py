@@ -83,6 +83,7 @@ class PointWriter:
                 self._syncing.soon()
 
     def _selections(self, batch: Batch) -> Iterator[tuple[Batch, Selection]]:
+        batch = batch.only(np.unique(batch.points, return_index=True)[1])
         for part, select in selections(self._shape, batch.points, self._near):
             yield batch.only(part), select
 
@@ -179,7 +180,7 @@ class PointWriter:
 
 
 class Batch(NamedTuple):
-    """Results of several chunks together: arrays with an entry a point, each once, ascending."""
+    """Results of several chunks together: arrays with an entry a point."""
 
     points: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -187,7 +188,7 @@ class Batch(NamedTuple):
     seconds: NDArray[np.float32]
     status: NDArray[np.uint8]
 
-    def only(self, chosen: slice | NDArray[np.bool_]) -> Batch:
+    def only(self, chosen: slice | NDArray[np.bool_ | np.int64]) -> Batch:
         """Some of the points."""
         return Batch._make(array[chosen] for array in self)
 
@@ -196,9 +197,7 @@ def _together(results: list[Result]) -> Batch:
     parts = (
         (r.points, r.values, np.full_like(r.points, r.rank), r.seconds, r.status) for r in results
     )
-    batch = Batch._make(map(np.concatenate, zip(*parts, strict=True)))
-    order = np.argsort(batch.points)
-    return Batch._make(array[order] for array in batch)
+    return Batch._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _cut(message: str) -> bytes:

@@ -189,6 +189,15 @@ def test_points_land_where_they_belong(
         assert (file["lossgrid/points/attempt"][...] == 1).all()
 
 
+def test_a_point_that_two_ranks_have_computed(path: Path) -> None:
+    """And sent at about the same time: nothing lands between the points."""
+    with PointWriter(path, COLUMNS) as writer:
+        writer.write([result([0, 2]), result([2, 0, 4])])
+    found = read_results(path)
+    assert np.flatnonzero(found.status == DONE).tolist() == [0, 2, 4]
+    assert np.isnan(found.values[COLUMNS[0]].ravel()[[1, 3]]).all()
+
+
 def test_attempts_are_counted_over_runs(path: Path) -> None:
     for _ in range(2):
         with PointWriter(path, COLUMNS) as writer:
