@@ -73,11 +73,9 @@ system: ## install the Debian packages of the tests, or name the missing ones
 	$(BIN)/python -m pip install --quiet -e '.[mpi,view,digits]'
 	@touch $@
 
-.venv/installed-dev: .venv/installed tools/landscaper.txt
+.venv/installed-dev: .venv/installed tools/peers.txt
 	$(BIN)/python -m pip install --quiet -e '.[mpi,view,vtk,movie,digits,formats,lightning,dev]'
-	# it names BackPACK, which it needs for nothing we use and which brings torchvision and another torch
-	$(BIN)/python -m pip install --quiet --no-deps 'curvlinops-for-pytorch>=3.0.1'
-	$(BIN)/python -m pip install --quiet --no-deps -r tools/landscaper.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r tools/peers.txt
 	@touch $@
 
 .venv-%/installed: .venv/installed-dev tools/environment.py
