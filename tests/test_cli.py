@@ -304,7 +304,7 @@ def test_status_of_failures(tmp_path: Path) -> None:
     failed = read_results(out).count(FAILED)
     said = lossgrid("status", out).stdout
     assert f"{failed} failed" in said
-    assert "tries the failed points again" in said
+    assert "tries again what has failed" in said
     assert "beta 1: ValueError: too far out" in said
     assert said.count("too far out") == 5
     assert f"and {failed - 5} more" in said
