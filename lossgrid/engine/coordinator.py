@@ -202,7 +202,7 @@ class Coordinator:
         for rank in sorted(self._desks.present):
             desk = self._desks[rank]
             hangs = late or self._lease.is_over(desk)
-            if hangs and desk.out is None and self._failures.others(rank):
+            if hangs and desk.out is not Out.SILENT and self._failures.others(rank):
                 self._put_out(rank, Out.SILENT)
             if self._dismissal.has_begun and desk.out is Out.SILENT:
                 self._hub.leave_behind(rank)
@@ -294,6 +294,7 @@ class Coordinator:
             if task.copy is not None:
                 rank, same = task.copy
                 self._desks.answered(rank, same, done.points)
+                self._hungry.add(rank)
         return done
 
     def _serve(self, ranks: Iterable[int]) -> None:
@@ -339,7 +340,9 @@ class Coordinator:
         """Have a worker at which much has failed compute a point that can be computed."""
         points = self._failures.trial(rank)
         if points is not None:
-            number = self._desks[rank].trial = self._next_number()
+            desk = self._desks[rank]
+            desk.since = self._lease.now
+            number = desk.trial = self._next_number()
             self._hub.send(rank, Chunk(number, points, self._sizer.seconds))
 
     def _new(self, rank: int) -> Task | None:

@@ -48,6 +48,11 @@ class Desk:
     trial: int = 0
     out: Out | None = None
 
+    @property
+    def has_work(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self.chunks or self.trial)
+
 
 class Desks(dict[int, Desk]):
     """The desks of all workers, by rank.

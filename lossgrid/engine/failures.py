@@ -81,7 +81,7 @@ class Failures:
         desk = self._desks[rank]
         if desk.failures < SUSPICIOUS:
             return False
-        if desk.trial or desk.chunks:
+        if desk.has_work:
             return True
         if not self.others(rank):
             return False
@@ -93,7 +93,7 @@ class Failures:
     def trial(self, rank: int) -> Points | None:
         """A point by which a worker in doubt can show that it computes; none if it is not time."""
         desk = self._desks[rank]
-        return None if desk.trial or desk.chunks else self._proven
+        return None if desk.has_work else self._proven
 
     def judge(self, trial: Result) -> bool:
         """Whether a worker is to be retired, as it fails at what has been computed before."""

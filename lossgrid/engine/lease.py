@@ -61,4 +61,4 @@ class Lease:
     def is_over(self, desk: Desk) -> bool:
         """Whether a worker has been silent too long with something in hand."""
         least = 0.0 if desk.has_answered else FIRST_SECONDS
-        return bool(desk.chunks) and self.now - desk.since > max(least, self._seconds)
+        return desk.has_work and self.now - desk.since > max(least, self._seconds)

@@ -51,6 +51,8 @@ def test_it_adapts_to_the_slowest_answer_so_far(clock: Clock, usual: float) -> N
     assert held.is_over(quick)
     quick.chunks.clear()
     assert not held.is_over(quick)  # who has nothing in hand owes no answer
+    quick.trial = 7
+    assert held.is_over(quick)
 
 
 def test_a_very_late_answer_doubles_it(clock: Clock) -> None:

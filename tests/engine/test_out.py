@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from lossgrid.engine import dismissal, lease
 from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.desk import Out
-from lossgrid.engine.messages import DONE
+from lossgrid.engine.messages import DONE, FAILED, Stop, ToWorker
 from lossgrid.errors import RunFailedError
 from tests.engine.harness import Listener, Memory, Squares, ThreadHub, run_job
 
@@ -90,26 +91,35 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Hanging(Squares):
-    """Stands still at its third point until it is released."""
+    """Stands still at its n-th point until it is released."""
 
-    def __init__(self) -> None:
+    def __init__(self, point: int = 3) -> None:
         super().__init__(seconds=lambda point: 1e-3)
         self.released = threading.Event()
+        self._point = point
 
     def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
-        if len(self.computed) == 2:
+        if len(self.computed) == self._point - 1:
             self.released.wait(60)
         return super().compute(points)
 
 
+class Leaving(ThreadHub):
+    """Calls something when a rank is left behind, so that its thread ends."""
+
+    def __init__(self, count: int, release: Callable[[], None]) -> None:
+        super().__init__(count)
+        self._release = release
+
+    def leave_behind(self, rank: int) -> None:
+        super().leave_behind(rank)
+        self._release()
+
+
 @pytest.mark.usefixtures("impatient")
 def test_who_hangs_is_left_behind_and_its_chunk_done_by_others() -> None:
-    class Left(ThreadHub):
-        def leave_behind(self, rank: int) -> None:
-            super().leave_behind(rank)
-            hanging.released.set()  # so that its thread ends
-
-    memory, hub, observer, hanging = Memory(POINTS), Left(3), Listener(), Hanging()
+    memory, observer, hanging = Memory(POINTS), Listener(), Hanging()
+    hub = Leaving(3, hanging.released.set)
     run_job([Squares(), hanging, Squares()], SHAPE, memory, chunk=4, hub=hub, observer=observer)
     check_squares(memory)
     assert observer.events == [(1, Out.SILENT, "")]
@@ -140,3 +150,66 @@ def test_a_lonely_worker_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> N
     run_job([Squares(seconds=lambda point: 0.7)], (1, 3), Memory(3), observer=observer)
     assert time.monotonic() - began > 2
     assert not observer.events
+
+
+class Picky(Squares):
+    """Fails at the last points of the finest lattice."""
+
+    bad = np.arange(POINTS - 9, POINTS, 2)
+
+    def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+        if np.isin(points, self.bad).any():
+            raise ValueError("dislikes it")
+        return super().compute(points)
+
+
+def check_picky(memory: Memory) -> None:
+    assert np.flatnonzero(memory.status == FAILED).tolist() == Picky.bad.tolist()
+    assert (memory.stored == 1).all()
+    assert set(memory.errors) == set(Picky.bad.tolist())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nothing_waits_for_who_hangs_at_what_another_has_computed() -> None:
+    memory, hanging = Memory(POINTS), Hanging(point=1)
+    hub = Leaving(2, hanging.released.set)
+    run_job([Picky(), hanging], SHAPE, memory, hub=hub)
+    check_picky(memory)
+    assert hub.left_behind == {1}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nothing_waits_for_who_hangs_at_its_trial() -> None:
+    class Broken(Hanging):
+        def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            if memory.status[points[0]] == DONE:
+                self.released.wait(60)
+            raise ValueError("broken")
+
+    memory, broken = Memory(POINTS), Broken()
+    hub = Leaving(2, broken.released.set)
+    run_job([Picky(seconds=lambda point: 1e-3), broken], SHAPE, memory, chunk=1, hub=hub)
+    check_picky(memory)
+    assert hub.left_behind == {1}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_is_retired_and_says_no_goodbye_is_left_behind() -> None:
+    class Deaf(Leaving):
+        """Rank 1 hears of no stop."""
+
+        def send(self, rank: int, message: ToWorker) -> None:
+            if rank == 0 or not isinstance(message, Stop):
+                super().send(rank, message)
+
+    class Broken(Squares):
+        def compute(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
+            raise ValueError("broken")
+
+    memory, observer = Memory(POINTS), Listener()
+    hub = Deaf(2, lambda: hub.links[1].to_worker.put(Stop()))
+    computing = [Squares(seconds=lambda point: 1e-3), Broken()]
+    run_job(computing, SHAPE, memory, chunk=1, hub=hub, observer=observer)
+    check_squares(memory)
+    assert [why for _, why, _ in observer.events] == [Out.FAILING, Out.SILENT]
+    assert hub.left_behind == {1}
