@@ -80,7 +80,8 @@ def not_begun(desks: Desks, sizer: ChunkSizer, idle: Iterable[int]) -> list[tupl
     for rank in desks.ahead:
         chunks = desks[rank].chunks
         first, *_, last = chunks
-        waiting.append((sizer.estimate(rank, chunks[first].points.size), (rank, last)))
+        if chunks[last].copy is None:
+            waiting.append((sizer.estimate(rank, chunks[first].points.size), (rank, last)))
     waiting.sort(key=itemgetter(0), reverse=True)
 
     def may_have(rank: int, place: Place) -> bool:

@@ -104,3 +104,10 @@ def test_passes_take_a_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     assert idle.due_in() == 0.0
     idle.discard(3)
     assert idle.due_in() == float("inf")
+
+
+def test_what_another_has_in_hand_as_well_is_not_withdrawn() -> None:
+    """It would be computed three times, and stored twice."""
+    desks, sizer, (one, two) = office([(9.0, [1, 1])], [1.0, 1.0])
+    desks[0].chunks[2] = desks[0].chunks[2]._replace(copy=(one, 99))
+    assert not_begun(desks, sizer, [two]) == []
