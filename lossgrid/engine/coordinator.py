@@ -19,9 +19,11 @@ from lossgrid.engine.messages import (
     DONE,
     FAILED,
     PENDING,
+    Ask,
     Bye,
     Chunk,
     Crashed,
+    Here,
     Interrupted,
     Result,
     ToCoordinator,
@@ -173,6 +175,9 @@ class Coordinator:
     def _note(self, rank: int, message: ToCoordinator) -> None:
         if isinstance(message, Interrupted):
             self._dismissal.heed()
+        elif isinstance(message, Here):
+            self._take_back(rank)
+            self._serve([rank])
         elif isinstance(message, Bye):
             self._desks.present.discard(rank)
         elif isinstance(message, Crashed) and self._fatal is None:
@@ -215,7 +220,17 @@ class Coordinator:
         self._observer.out(rank, why, message)
         for number in list(desk.chunks):
             self._queue.put_back(self._in_no_other_hand(self._withdraw(rank, number)))
+        if why is Out.SILENT:  # what it has not begun it would not answer
+            self._hub.send(rank, Ask())
         self._serve(self._desks)
+
+    def _take_back(self, rank: int) -> None:
+        """Take in that a worker is there, which may have been silent."""
+        desk = self._desks[rank]
+        self._lease.renew(desk)
+        if desk.out is Out.SILENT:
+            desk.out = None
+            self._observer.back(rank)
 
     def _in_no_other_hand(self, task: Task) -> Points:
         """Points of a task that nobody computes as well."""
@@ -265,10 +280,7 @@ class Coordinator:
             or will since they were withdrawn too late; and most failures are not final.
         """
         desk = self._desks[result.rank]
-        self._lease.renew(desk)
-        if desk.out is Out.SILENT:
-            desk.out = None
-            self._observer.back(result.rank)
+        self._take_back(result.rank)
         if result.chunk == desk.trial:
             if self._failures.judge(result):
                 self._put_out(result.rank, Out.FAILING, result.errors[0][1])

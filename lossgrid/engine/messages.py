@@ -30,6 +30,14 @@ class Withdraw(NamedTuple):
     number: int
 
 
+class Ask(NamedTuple):
+    """Coordinator to worker: say that you are there; what you had in hand is withdrawn."""
+
+
+class Here(NamedTuple):
+    """Worker to coordinator: as you have asked, I am."""
+
+
 class Stop(NamedTuple):
     """Coordinator to worker: finish the point in hand, or drop it; send what is done, then Bye.
 
@@ -111,5 +119,5 @@ class Dismissed(NamedTuple):
     """Helper to leader: I have heard of the stop; nothing more will come."""
 
 
-ToWorker = Chunk | Withdraw | Stop
-ToCoordinator = Result | Interrupted | Crashed | Bye
+ToWorker = Chunk | Withdraw | Ask | Stop
+ToCoordinator = Result | Here | Interrupted | Crashed | Bye

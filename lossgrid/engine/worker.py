@@ -17,9 +17,11 @@ from lossgrid.engine.messages import (
     DONE,
     FAILED,
     PENDING,
+    Ask,
     Bye,
     Chunk,
     Crashed,
+    Here,
     Interrupted,
     Result,
     Stop,
@@ -130,6 +132,8 @@ class Worker:
             elif isinstance(message, Withdraw):
                 kept = (chunk for chunk in self._chunks if chunk.number != message.number)
                 self._chunks = deque(kept)
+            elif isinstance(message, Ask):
+                self._link.send(Here())
             elif isinstance(message, Stop):
                 self._stopped = time.monotonic()
 

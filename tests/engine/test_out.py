@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lossgrid.engine import dismissal, lease
 from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.desk import Out
+from lossgrid.engine.links import QueueLink
 from lossgrid.engine.messages import DONE, FAILED, Stop, ToWorker
 from lossgrid.errors import RunFailedError
 from tests.engine.harness import Listener, Memory, Squares, ThreadHub, run_job
@@ -139,6 +140,31 @@ def test_a_late_answer_counts_once_and_more_is_given() -> None:
     check_squares(memory)
     assert observer.events[:2] == [(0, Out.SILENT, ""), (0, None, "")]
     assert len(hanging.computed) > 8
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_hung_between_two_chunks_is_given_more() -> None:
+    """It has nothing to answer: all that it could begin has been withdrawn."""
+    released, hub = threading.Event(), ThreadHub(3)
+
+    class Deaf(QueueLink):
+        def receive(self, seconds: float) -> ToWorker | None:
+            if len(hanging.computed) == 4:
+                released.wait(60)
+            return super().receive(seconds)
+
+    class Releasing(Listener):
+        def out(self, rank: int, why: Out, message: str) -> None:
+            super().out(rank, why, message)
+            threading.Timer(0.05, released.set).start()  # what it had in hand is withdrawn first
+
+    memory, observer, hanging = Memory(POINTS), Releasing(), Squares()
+    hub.links[0] = Deaf()
+    usual = [Squares(seconds=lambda point: 0.05) for _ in range(2)]
+    run_job([hanging, *usual], SHAPE, memory, chunk=4, hub=hub, observer=observer)
+    check_squares(memory)
+    assert observer.events[:2] == [(0, Out.SILENT, ""), (0, None, "")]
+    assert len(hanging.computed) > 4
 
 
 def test_a_lonely_worker_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
