@@ -75,8 +75,8 @@ class CurvatureEvaluator:
 
     Raises:
         OutOfMemoryError: here and from every method that computes.
-        UserError: the network or its loss can't be differentiated twice, or there are no such
-            layers.
+        UserError: the network or its loss can't be differentiated twice, some of its weights are
+            complex, or there are no such layers.
     """
 
     points_per_pass = 1
@@ -93,6 +93,12 @@ class CurvatureEvaluator:
         lanes: int,
         room: int,
     ) -> None:
+        for name, weight in problem.build_model().named_parameters():
+            if weight.is_complex():
+                raise UserError(
+                    f"curvature: the model's {name} is complex: nothing is differentiated by it; "
+                    "hold real and imaginary parts (torch.view_as_real), or leave curvature out"
+                )
         self._evaluator = evaluator
         self._grid = grid
         self._spec = spec

@@ -358,6 +358,8 @@ def _moving(
         statistics = RecomputedStatistics(model, splits[source], problem.recompute, plan)
     if plan.network == "plain":
         return PlainNetwork(problem.build_model, plane, splits, statistics, known)
+    if plane.layout.is_complex:
+        raise ValueError("complex weights move only in the network as it is")
     if plan.points_per_pass == 1:
         return FusedNetwork(problem.build_model, plane, plan, splits, statistics, known)
     model = built(problem.build_model, device, plan.dtype)

@@ -71,12 +71,25 @@ def built(
     """
     model = build_model()
     before = dict(model.named_buffers(remove_duplicate=False))
-    model = model.to(device, dtype).requires_grad_(False)
+    model = _converted(model, device, dtype).requires_grad_(False)
     after = dict(model.named_buffers(remove_duplicate=False))
     first: dict[int, str] = {}
     for name, buffer in before.items():
         path, _, leaf = name.rpartition(".")
         model.get_submodule(path)._buffers[leaf] = after[first.setdefault(id(buffer), name)]
+    return model
+
+
+def _converted(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A model on a device, in a type or, where it is complex, in that of two of its numbers."""
+    if not any(tensor.is_complex() for tensor in (*model.parameters(), *model.buffers())):
+        return model.to(device, dtype)
+    model = model.to(device)  # with a type, torch would leave out imaginary parts
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_complex():
+            tensor.data = tensor.data.to(dtype.to_complex())
+        elif tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
     return model
 
 

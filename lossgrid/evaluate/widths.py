@@ -33,7 +33,7 @@ class Widths:
 
 def widths(problem: Problem) -> Widths:
     """Look at a trace of two samples of each split."""
-    model = problem.build_model().to(torch.float32).requires_grad_(False)
+    model = problem.build_model().float().requires_grad_(False)
     found = [_of_split(model, split) for split in problem.splits.values()]
     weights = sum(parameter.numel() for parameter in model.parameters())
     return Widths(max(n for n, _ in found), any(convolves for _, convolves in found), weights)

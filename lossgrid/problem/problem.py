@@ -136,8 +136,3 @@ def _check_kind(model: nn.Module, factory: str) -> None:
                 f"the model of {factory!r} has no numbers in {name} yet: give it a batch, or load "
                 "its weights"
             )
-        if weight.is_complex():
-            raise UserError(
-                f"the model of {factory!r} has complex numbers in {name}, which can't be moved: "
-                "hold real and imaginary parts (torch.view_as_real)"
-            )

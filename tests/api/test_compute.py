@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import runpy
 import signal
@@ -9,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -325,7 +327,6 @@ def test_points_that_fail_are_told(caplog: pytest.LogCaptureFixture) -> None:
         (torch.jit.trace(nn.Linear(4, 3), torch.zeros(1, 4)), "compiled to TorchScript"),
         (nn.Linear(4, 3, device="meta"), "no numbers in weight yet"),
         (nn.LazyLinear(3), "no numbers in weight yet"),
-        (nn.Linear(4, 3, dtype=torch.complex64), "complex numbers in weight"),
     ],
 )
 def test_models_that_can_t_be_moved(model: nn.Module, words: str) -> None:
@@ -360,3 +361,61 @@ def test_numbers_of_numpy_and_class_probabilities() -> None:
     same = lossgrid.landscape(network(), (inputs, targets), points=3, seed=7, progress=False)
     for name in same:
         assert surface[name] == pytest.approx(same[name], rel=1e-5)
+
+
+class Rotations(nn.Module):
+    """A network of complex and real weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.inner = nn.Linear(4, 5, dtype=torch.complex64)
+        self.outer = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x.to(self.inner.weight.dtype)).abs())
+
+
+@pytest.mark.filterwarnings("error:Casting complex")
+@pytest.mark.parametrize(
+    ("precision", "near"), [("float32", 1e-5), ("float64", 1e-5), ("bfloat16", 2e-2)]
+)
+def test_complex_weights(precision: str, near: float, tmp_path: Path) -> None:
+    """Against the network moved by hand; a filter's norm is that of its complex numbers."""
+    model, (inputs, targets) = Rotations(), samples()
+    surface = lossgrid.landscape(
+        model,
+        (inputs, targets),
+        points=3,
+        seed=5,
+        evaluation={"precision": precision},
+        progress=False,
+    )
+    with h5py.File(surface.save(tmp_path / "waves.vtkhdf")) as file:
+        directions = {
+            f"{axis}/{name}": torch.from_numpy(file[f"lossgrid/directions/{axis}/{name}"][...])
+            for axis in "xy"
+            for name in file[f"lossgrid/directions/{axis}"]
+        }
+    for beta, row in zip(surface.beta, surface["train_loss"], strict=True):
+        for alpha, loss in zip(surface.alpha, row, strict=True):
+            moved = copy.deepcopy(model)
+            for name, weight in moved.named_parameters():
+                if f"x/{name}" not in directions:
+                    assert name.endswith("bias")
+                    continue
+                parts = [directions[f"{axis}/{name}"] for axis in "xy"]
+                if weight.is_complex():
+                    parts = [torch.view_as_complex(d.unflatten(-1, (-1, 2))) for d in parts]
+                    if weight.dim() > 1:
+                        assert torch.allclose(parts[0].norm(dim=1), weight.detach().norm(dim=1))
+                weight.data += float(alpha) * parts[0] + float(beta) * parts[1]
+            expected = F.cross_entropy(moved(inputs), targets).item()
+            assert float(loss) == pytest.approx(expected, rel=near)
+
+
+def test_complex_weights_have_no_curvature() -> None:
+    with pytest.raises(UserError, match=r"curvature: the model's inner\.weight is complex"):
+        lossgrid.landscape(
+            Rotations(), samples(), points=3, curvature={"gradient": {}}, progress=False
+        )

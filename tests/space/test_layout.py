@@ -108,3 +108,42 @@ def test_absent_names_are_zero_in_the_vector(model: Network) -> None:
     flat = layout.flatten({"embed.weight": model.embed.weight}, torch.float64)
     assert not flat[: layout.entries[0].end].any()
     assert torch.equal(flat[layout.entries[0].end :].float(), model.embed.weight.flatten())
+
+
+class Waves(nn.Module):
+    """Complex weights of each number of dimensions between real ones, and a complex buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(3))
+        self.mix = nn.Parameter(torch.randn(4, 3, dtype=torch.complex64))
+        self.shift = nn.Parameter(torch.randn(4, dtype=torch.complex64))
+        self.phase = nn.Parameter(torch.randn((), dtype=torch.complex64))
+        self.register_buffer("window", torch.randn(3, dtype=torch.complex64))
+        self.window: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        waves = (self.gain * x * self.window) @ self.mix.T + self.shift
+        return (self.phase * waves).abs()
+
+
+def test_complex_numbers_are_moved_by_their_parts() -> None:
+    model = Waves()
+    layout = Layout.of(model, directions(include="state", ignore=[]))
+    assert layout.is_complex
+    assert layout.size == 3 + 2 * (4 * 3 + 4 + 1 + 3)
+    shapes = {entry.name: tuple(entry.shape) for entry in layout.entries}
+    assert shapes == {"gain": (3,), "mix": (4, 6), "shift": (8,), "phase": (2,), "window": (6,)}
+    state = layout.state(model)
+    assert torch.equal(state["mix"][:, ::2], model.mix.detach().real)
+    assert torch.equal(state["mix"][:, 1::2], model.mix.detach().imag)
+
+    x = torch.randn(5, 3)
+    for dtype, kind in [(torch.float32, torch.complex64), (torch.float64, torch.complex128)]:
+        moved = Waves()
+        flat = layout.flatten(state, dtype)
+        layout.bind(moved, flat)
+        assert moved.mix.dtype == moved.window.dtype == kind
+        assert torch.allclose(moved(x.to(dtype)).float(), model(x))
+        flat *= 2
+        assert torch.allclose(moved.phase, 2 * model.phase.to(kind))
