@@ -20,6 +20,7 @@ FIGURES = {
     "regression": ["regression.png"],
     "transformer": ["transformer.png"],
     "lora": ["lora.png"],
+    "graphs": ["graphs.png"],
     "in_training": [f"in-training/epoch-00{epoch}.vtkhdf" for epoch in (2, 4, 6)],
 }
 

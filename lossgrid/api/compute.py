@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, defau
 
 from lossgrid.api.given import given, spec
 from lossgrid.api.surface import Surface
+from lossgrid.data import Collated
 from lossgrid.engine import world as worlds
 from lossgrid.engine.deaths import OrphanedError
 from lossgrid.engine.signals import StopRequest
@@ -28,7 +29,7 @@ from lossgrid.errors import UserError
 from lossgrid.exits import UNFINISHED
 from lossgrid.job import Job, make_job
 from lossgrid.problem.copies import copied
-from lossgrid.problem.factory import seeded
+from lossgrid.problem.factory import seeded, user_errors
 from lossgrid.run.agree import StoppedError
 from lossgrid.run.lead import Lead
 from lossgrid.run.steps import AbandonedError, take_part
@@ -157,12 +158,16 @@ def _dataset(name: str, loader: DataLoader[Any]) -> Any:
         and not sampler.replacement
         and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
     )
-    if loader.collate_fn is not default_collate or not draws_all:
+    if not draws_all:
         raise UserError(
-            f"landscape: data {name}: its DataLoader has a collate_fn or a sampler of its own; "
-            "hand over what they make: (inputs, targets)"
+            f"landscape: data {name}: its DataLoader has a sampler of its own; hand over what it "
+            "draws: (inputs, targets)"
         )
-    return loader.dataset
+    if loader.collate_fn is default_collate:
+        return loader.dataset
+    with user_errors(f"landscape: data {name}: reading its Dataset"), seeded():
+        items = [loader.dataset[index] for index in range(len(loader.dataset))]  # type: ignore[arg-type]
+    return Collated.of(items, loader.collate_fn)
 
 
 def _named(

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from lossgrid.data import Collated
 from lossgrid.engine.signals import StopRequest
 from lossgrid.engine.world import refuse_several
 from lossgrid.errors import UserError
@@ -220,6 +221,11 @@ def _load(training: Training) -> tuple[nn.Module, Task]:
     metrics = load_metrics(list(training.metrics), loss, folder)
     train, test = load_split("train", data.train, folder), load_split("test", data.test, folder)
     for name, split in (("train", train), ("test", test)):
+        if isinstance(split, Collated):
+            raise UserError(
+                f"data.{name}: is for a collate function, with which lossgrid does not train; "
+                "train with a program of your own"
+            )
         probe(model, name, split, loss, metrics)
     inputs, spec = train.inputs, training.augmentation
     if (spec.crop or spec.flip) and not (isinstance(inputs, torch.Tensor) and inputs.dim() == 4):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ class Split:
             tree_map(lambda leaf: leaf[begin:end], tree) for tree in (self.inputs, self.targets)
         )
         return inputs, targets
+
+    def leaves(self) -> Iterator[Tensor]:
+        """All tensors that its samples consist of."""
+        yield from tree_leaves((self.inputs, self.targets))
 
     def batch(self, begin: int, end: int, dtype: torch.dtype) -> tuple[Any, Any]:
         """Samples [begin, end) as model and loss read them in ``dtype``.

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossgrid.data import Collated
 from lossgrid.errors import DroppedError
 from lossgrid.evaluate.averaging import ErrorsOfDraws, averaged
 from lossgrid.evaluate.batches import Batch, Member, batches, shared
@@ -358,6 +359,8 @@ def _moving(
         statistics = RecomputedStatistics(model, splits[source], problem.recompute, plan)
     if plan.network == "plain":
         return PlainNetwork(problem.build_model, plane, splits, statistics, known)
+    if any(isinstance(split, Collated) for split in splits):
+        raise ValueError("batches that a collate function makes may each have a shape of its own")
     if plane.layout.is_complex:
         raise ValueError("complex weights move only in the network as it is")
     if plan.points_per_pass == 1:

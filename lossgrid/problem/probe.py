@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from lossgrid.data import Split
+from lossgrid.data import Collated, Split
 from lossgrid.errors import UserError
 from lossgrid.problem.factory import seeded, user_errors
 from lossgrid.problem.forward import forward
@@ -39,7 +39,8 @@ def probe(
         _check_held(held, _places(model))
         if loss is cross_entropy:
             with user_errors(f"{key}: checking the labels"):
-                _check_labels(logits_of(outputs), split.targets)
+                known = targets if isinstance(split, Collated) else split.targets
+                _check_labels(logits_of(outputs), known)
         for title, function in {"loss": loss, **metrics}.items():
             with user_errors(f"{key}: {title}, given outputs {_shapes(outputs)},"):
                 values = function(outputs, targets)

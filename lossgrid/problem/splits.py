@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def shuffled(split: Split) -> Split:
     inputs, targets = (
         tree_map(lambda leaf: leaf[order], tree) for tree in (split.inputs, split.targets)
     )
-    return Split(inputs, targets, split.prepare)
+    return replace(split, inputs=inputs, targets=targets)
 
 
 def _cut(split: Split, key: str, spec: SplitSpec) -> Split:
@@ -87,7 +88,8 @@ def _cut(split: Split, key: str, spec: SplitSpec) -> Split:
     def cut(leaf: Tensor) -> Tensor:
         return leaf[chosen]
 
-    return Split(tree_map(cut, split.inputs), tree_map(cut, split.targets), split.prepare)
+    inputs, targets = (tree_map(cut, tree) for tree in (split.inputs, split.targets))
+    return replace(split, inputs=inputs, targets=targets)
 
 
 def _check_lengths(split: Split, key: str) -> None:

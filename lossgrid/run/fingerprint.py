@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from lossgrid.data import Split
+from lossgrid.data import Collated, Split
 from lossgrid.evaluate import Plan, hardware
 from lossgrid.job import BatchNormSpec, Job
 from lossgrid.problem import Problem
@@ -113,9 +112,9 @@ def _names(plane: Plane) -> dict[str, Tensor]:
 
 def contents(split: Split) -> str:
     """A split's size, a hash of its samples, and how batches of it are prepared."""
-    leaves = [*tree_leaves(split.inputs), *tree_leaves(split.targets)]
-    hashed = digest({str(number): leaf for number, leaf in enumerate(leaves)})
-    return f"{len(split)} samples {hashed} {_described(split.prepare)}"
+    hashed = digest({str(number): leaf for number, leaf in enumerate(split.leaves())})
+    prepare = split.collate if isinstance(split, Collated) else split.prepare
+    return f"{len(split)} samples {hashed} {_described(prepare)}"
 
 
 def _described(prepare: Any) -> str:

@@ -7,6 +7,7 @@ import re
 import runpy
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import lossgrid
 from lossgrid.data import Split
 from lossgrid.errors import UserError
 from lossgrid.run.steps import run
-from tests.mpi import MPICH_WHEEL, mpirun
+from tests.mpi import MPICH_WHEEL, ROOT, mpirun
 from tests.runs import plane, results
 from tests.toy import toy_job
 
@@ -243,13 +244,10 @@ def test_any_name_of_a_metric() -> None:
 
 def test_a_loader_that_makes_other_samples_is_refused() -> None:
     dataset = TensorDataset(*samples())
-    loaders = [
-        DataLoader(dataset, collate_fn=lambda items: items),
-        DataLoader(dataset, sampler=SubsetRandomSampler([0, 1])),
-    ]
-    for loader in loaders:
-        with pytest.raises(UserError, match="collate_fn or a sampler of its own"):
-            lossgrid.landscape(network(), loader, points=3)
+    with pytest.raises(UserError, match="a sampler of its own"):
+        lossgrid.landscape(
+            network(), DataLoader(dataset, sampler=SubsetRandomSampler([0, 1])), points=3
+        )
 
 
 class Closed(nn.Module):
@@ -376,42 +374,58 @@ class Rotations(nn.Module):
         return self.outer(self.inner(x.to(self.inner.weight.dtype)).abs())
 
 
+def moved_by_hand(
+    model: nn.Module, surface: lossgrid.Surface, folder: Path
+) -> Iterator[tuple[float, nn.Module]]:
+    """Each point's loss, and the network there, out of the directions that are stored."""
+    with h5py.File(surface.save(folder / "moved.vtkhdf")) as file:
+        stored = [file[f"lossgrid/directions/{axis}"] for axis in "xy"]
+        directions = [{n: torch.from_numpy(d[...]) for n, d in group.items()} for group in stored]
+    theta = model.state_dict()
+    for beta, row in zip(surface.beta, surface["train_loss"], strict=True):
+        for alpha, loss in zip(surface.alpha, row, strict=True):
+            moved = copy.deepcopy(model)
+            for name, weight in moved.named_parameters():
+                for step, direction in zip((alpha, beta), directions, strict=True):
+                    if name not in direction:
+                        continue
+                    d = direction[name]
+                    if weight.is_complex():
+                        d = torch.view_as_complex(d.unflatten(-1, (-1, 2)))
+                    assert torch.allclose(d.norm(dim=1), theta[name].norm(dim=1))
+                    weight.data += float(step) * d
+            yield float(loss), moved
+
+
 @pytest.mark.filterwarnings("error:Casting complex")
 @pytest.mark.parametrize(
     ("precision", "near"), [("float32", 1e-5), ("float64", 1e-5), ("bfloat16", 2e-2)]
 )
 def test_complex_weights(precision: str, near: float, tmp_path: Path) -> None:
-    """Against the network moved by hand; a filter's norm is that of its complex numbers."""
+    """A filter's norm is that of its complex numbers."""
     model, (inputs, targets) = Rotations(), samples()
+    evaluation = {"precision": precision}
     surface = lossgrid.landscape(
-        model,
-        (inputs, targets),
-        points=3,
-        seed=5,
-        evaluation={"precision": precision},
-        progress=False,
+        model, (inputs, targets), points=3, seed=5, evaluation=evaluation, progress=False
     )
-    with h5py.File(surface.save(tmp_path / "waves.vtkhdf")) as file:
-        directions = {
-            f"{axis}/{name}": torch.from_numpy(file[f"lossgrid/directions/{axis}/{name}"][...])
-            for axis in "xy"
-            for name in file[f"lossgrid/directions/{axis}"]
-        }
-    for beta, row in zip(surface.beta, surface["train_loss"], strict=True):
-        for alpha, loss in zip(surface.alpha, row, strict=True):
-            moved = copy.deepcopy(model)
-            for name, weight in moved.named_parameters():
-                if f"x/{name}" not in directions:
-                    assert name.endswith("bias")
-                    continue
-                parts = [directions[f"{axis}/{name}"] for axis in "xy"]
-                if weight.is_complex():
-                    parts = [torch.view_as_complex(d.unflatten(-1, (-1, 2))) for d in parts]
-                    if weight.dim() > 1:
-                        assert torch.allclose(parts[0].norm(dim=1), weight.detach().norm(dim=1))
-                weight.data += float(alpha) * parts[0] + float(beta) * parts[1]
-            expected = F.cross_entropy(moved(inputs), targets).item()
-            assert float(loss) == pytest.approx(expected, rel=near)
+    for loss, moved in moved_by_hand(model, surface, tmp_path):
+        expected = F.cross_entropy(moved(inputs), targets).item()
+        assert loss == pytest.approx(expected, rel=near)
+
+
+@pytest.mark.parametrize("how", [{}, {"batch_size": 7}, {"tolerance": 0.1}])
+def test_samples_of_unequal_sizes(how: dict[str, Any], tmp_path: Path) -> None:
+    """Each graph alone has the loss that it has in batches."""
+    code = runpy.run_path(str(ROOT / "examples" / "graphs.py"))
+    torch.manual_seed(4)
+    model, graphs = code["GraphNetwork"](), code["drawn"](40)
+    loader = DataLoader(graphs, batch_size=8, shuffle=True, collate_fn=code["collate"])
+    surface = lossgrid.landscape(model, loader, points=3, seed=5, evaluation=how, progress=False)
+    for loss, moved in moved_by_hand(model, surface, tmp_path):
+        alone = [code["collate"]([graph]) for graph in graphs]
+        losses = [F.cross_entropy(moved(**inputs), targets).item() for inputs, targets in alone]
+        near = 0.5 if "tolerance" in how else 1e-5
+        assert loss == pytest.approx(np.mean(losses), rel=near)
 
 
 def test_complex_weights_have_no_curvature() -> None:
