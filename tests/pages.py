@@ -22,7 +22,7 @@ SHELL = re.compile(r"^\s*(lossgrid|mpirun|make) ", re.MULTILINE)
 
 NOTING = r"""
 PATH=/nowhere
-note() { printf '%s\x1f' "$@" >> "$NOTED"; printf '\n' >> "$NOTED"; }
+note() { local words; printf -v words '%s\x1f' "$@"; printf '%s\n' "$words" >> "$NOTED"; }
 command_not_found_handle() { note "$@"; }
 seq() { /usr/bin/seq "$@"; }
 dirname() { /usr/bin/dirname "$@"; }
